@@ -1,0 +1,51 @@
+"""What nodes see of the outbound client; `shared.egress.client` implements it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class EgressResponse(msgspec.Struct, frozen=True):
+    """An answer from outside.
+
+    Attributes:
+        headers: in the order received, names as sent.
+        url: of the last hop.
+        duration_ms: from the first connection to the last byte.
+    """
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    url: str
+    duration_ms: int
+
+
+class Egress(Protocol):
+    """The one client for everything that leaves."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        timeout: float = 30.0,
+        follow_redirects: bool = True,
+        verify_tls: bool = True,
+        max_bytes: int = 10 * 1024 * 1024,
+    ) -> EgressResponse:
+        """Send one request.
+
+        Args:
+            timeout: seconds for the whole exchange, redirects included.
+            max_bytes: of the decoded answer.
+
+        Raises:
+            StepFailedError: ``egress_refused`` (category ``error``) when the target is not allowed, ``invalid_url``,
+                ``timeout`` (category ``timeout``), ``network_error`` (category ``network``), ``response_too_large``.
+        """
+        ...

@@ -1,0 +1,182 @@
+"""What a node type is: the interface every file of this package, and every plugin, implements.
+
+A node type declares its ``componentId``, what kind of node it is, how the engine runs it, a msgspec Struct for its
+``data``, its handles and one example. The engine never asks what type a node is; it asks for its `Mode`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from shared.egress.interface import Egress
+from shared.graph.catalogue import Kind, Mode
+
+__all__ = [
+    "CompiledNode",
+    "DataT",
+    "Kind",
+    "Mode",
+    "NodeType",
+    "Outcome",
+    "StepContext",
+    "Terminate",
+    "TriggerContext",
+    "Wait",
+]
+
+
+class Terminate(msgspec.Struct, frozen=True):
+    """Ends the whole run at once, with this status, message and output."""
+
+    status: Literal["completed", "failed"]
+    message: str | None = None
+    output: Any = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a step ended well.
+
+    Attributes:
+        output: an object; what templates behind this node see under its id.
+        handle: the named handle taken, or None for the single unnamed output.
+        step_input: what an effect was called with, for its log entry; never a secret.
+        terminate: set by `terminate` alone.
+    """
+
+    output: dict[str, Any]
+    handle: str | None = None
+    step_input: Any = None
+    terminate: Terminate | None = None
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """The step waits until a moment of Postgres's clock."""
+
+    until: datetime
+
+
+class StepContext(msgspec.Struct, frozen=True):
+    """What a running step may know and use besides its data.
+
+    Attributes:
+        idempotency_key: ``<run>:<node>:<item>``, equal in every attempt.
+        attempt: 1 for the first.
+        now: Postgres's time when the step started, UTC.
+        started: for `NodeType.resume`, when the wait began.
+        timeout: seconds this attempt may take.
+        egress: the one client for everything that leaves.
+    """
+
+    run_id: str
+    node_id: str
+    item: str
+    attempt: int
+    idempotency_key: str
+    now: datetime
+    timeout: float
+    egress: Egress
+
+
+class TriggerContext(msgspec.Struct, frozen=True):
+    """What a trigger makes its output of.
+
+    Attributes:
+        payload: the run's stored ``trigger_payload``: for a webhook `{webhook_payload, headers, query, method,
+            received_at}`, for a manual start the caller's context, for a schedule `{scheduled_at}`.
+        trigger_type: what really started the run (any workflow can be started by hand).
+    """
+
+    run_id: str
+    trigger_type: str
+    payload: Mapping[str, Any]
+
+
+DataT = TypeVar("DataT", bound=msgspec.Struct)
+
+
+class NodeType(Generic[DataT]):
+    """One type of node. Subclasses set the class attributes and implement the method of their mode.
+
+    Attributes:
+        component_id: its name in ``data.componentId``.
+        aliases: other names accepted on input.
+        title: for people.
+        kind, mode: see `Kind` and `Mode`. A pure type implements `run` (a trigger `trigger`), an effect `call`, a wait
+            `begin` and `resume`.
+        Data: the Struct of ``data`` without the fields every node takes; a field's annotation says how templates in it
+            are rendered (`shared.nodes.fields`).
+        example: a ``data`` object that validates, and runs in the conformance suite.
+        example_context: outputs by node id that the example's templates refer to.
+    """
+
+    component_id: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str]
+    kind: ClassVar[Kind]
+    mode: ClassVar[Mode] = Mode.PURE
+    Data: ClassVar[type[msgspec.Struct]]
+    example: ClassVar[Mapping[str, Any]]
+    example_context: ClassVar[Mapping[str, Any]] = {}
+
+    def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 — most types have none
+        """The named handles of a node with this raw ``data``; empty for the single unnamed output."""
+        return ()
+
+    def check(self, data: DataT) -> list[tuple[str, str]]:  # noqa: ARG002 — most types need none
+        """Faults that a schema cannot state, as (path within data, message); called with template-free data only."""
+        return []
+
+    def trigger(self, data: DataT, context: TriggerContext) -> Outcome:
+        """The output of a trigger node."""
+        raise NotImplementedError
+
+    def run(self, data: DataT) -> Outcome:
+        """Run a pure node on its rendered data.
+
+        Raises:
+            StepFailedError: with the path of what is wrong, if the data will not do.
+        """
+        raise NotImplementedError
+
+    async def call(self, data: DataT, context: StepContext) -> Outcome:
+        """Run an effect.
+
+        Raises:
+            StepFailedError: with the category that decides about a retry.
+        """
+        raise NotImplementedError
+
+    def begin(self, data: DataT, context: StepContext) -> Wait:
+        """Start a wait."""
+        raise NotImplementedError
+
+    def resume(self, data: DataT, context: StepContext) -> Outcome:
+        """End a wait that came due."""
+        raise NotImplementedError
+
+
+class CompiledNode(Protocol):
+    """A node of one workflow version, ready to run: templates parsed, constant data converted. Cached by the worker."""
+
+    id: str
+    component_id: str
+    kind: Kind
+    mode: Mode
+    references: frozenset[str]
+
+    def trigger(self, context: TriggerContext) -> Outcome:
+        """See `NodeType.trigger`."""
+
+    def run(self, scope: Mapping[str, Any]) -> Outcome:
+        """Render the data in ``scope`` (outputs by node id, ``trigger``, ``nodes``, ``run``, ``workflow``) and run."""
+
+    async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
+        """Render the data and call the effect."""
+
+    def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
+        """Render the data and start the wait."""
+
+    def resume(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
+        """Render the data and end the wait."""

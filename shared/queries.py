@@ -1,0 +1,37 @@
+"""Loads the named queries of ``shared/sql``.
+
+A file holds the queries of one table. Each starts with ``-- name: <name>`` and at least one line of comment that says
+what it is for; the text up to the next name is the query.
+"""
+
+import re
+from functools import cache
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)\s*$", re.MULTILINE)
+
+
+@cache
+def load(table: str) -> dict[str, str]:
+    """The queries of ``shared/sql/<table>.sql`` by name.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a name stands there twice.
+    """
+    return parse((files("shared") / "sql" / f"{table}.sql").read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, str]:
+    """Split the text of one file into its queries."""
+    parts = _NAME.split(text)[1:]
+    queries = dict(zip(parts[::2], (part.strip().rstrip(";") for part in parts[1::2]), strict=True))
+    if len(queries) * 2 != len(parts):
+        names = parts[::2]
+        raise ValueError(f"query names stand twice: {sorted({name for name in names if names.count(name) > 1})}")
+    return queries
+
+
+def tables() -> list[str]:
+    """The names of all files of queries."""
+    return sorted(entry.name[:-4] for entry in (files("shared") / "sql").iterdir() if entry.name.endswith(".sql"))

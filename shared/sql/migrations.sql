@@ -1,0 +1,27 @@
+-- name: create_ledger
+-- The list of applied migrations; the exception is two processes creating it at once.
+DO $$ BEGIN
+    CREATE TABLE IF NOT EXISTS schema_migrations (
+        version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+EXCEPTION WHEN unique_violation THEN NULL;
+END $$;
+
+-- name: lock
+-- One process migrates at a time; held until the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtext('edgewise.migrations'));
+
+-- name: is_applied
+-- Whether a migration has been applied.
+SELECT true FROM schema_migrations WHERE version = $1;
+
+-- name: record
+-- Notes a migration as applied.
+INSERT INTO schema_migrations (version, name) VALUES ($1, $2);
+
+-- name: make_partitions
+-- Makes the daily partitions from $1 days back to $2 days ahead.
+SELECT make_partitions($1, $2);
+
+-- name: partition_days_ahead
+-- How many days ahead partitions exist without a gap.
+SELECT partition_days_ahead();
