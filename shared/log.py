@@ -16,7 +16,9 @@ from structlog.typing import Processor
 
 from shared.config import Config
 
-_SECRETS = re.compile(r"\b(whsec_|wfk_)[\w-]+|(?<=://)([^\s:@/"']*):[^\s@/"']+(?=@)|\b([Bb]earer )[\w.~+/=-]+")
+_SECRETS = re.compile(
+    r"""\b(whsec_|wfk_)[\w-]+|(?<=://)([^\s:@/"']*):[^\s@/"']+(?=@)|\b([Bb]earer )[\w.~+/=-]+""",
+)
 
 #: Loggers that speak for every request or message; worth their cost only when somebody is looking closely.
 _CHATTY = ("aiohttp.access", "apscheduler", "dramatiq", "asyncio")
