@@ -25,9 +25,9 @@ class Kind(StrEnum):
 class Mode(StrEnum):
     """How the engine runs a node.
 
-    ``pure``: in process, microseconds, touches nothing outside; may be run again at will.
-    ``effect``: after a commit that says it is running; at least once, with the same key.
-    ``wait``: a row in Postgres until it is due; then it is ended by whoever takes it.
+    ``pure``: `NodeType.run`, in process, microseconds, touches nothing outside; may be run again at will.
+    ``effect``: `NodeType.call`, after a commit that says it is running; at least once, with the same key.
+    ``wait``: `NodeType.begin` says until when; the step is a row in Postgres meanwhile; `NodeType.resume` ends it.
     """
 
     PURE = "pure"
@@ -59,13 +59,15 @@ class Catalogue(Protocol):
         ...
 
     def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:
-        """The named handles of a node with this ``data``; empty for the single unnamed output. ``data`` is unchecked."""
+        """The named handles of a node with this unchecked ``data``; empty for the single unnamed output."""
         ...
 
     def check(self, component: str, data: Mapping[str, Any], path: str) -> tuple[list[Fault], frozenset[str]]:
         """Check ``data``: unknown fields, types, templates.
 
         Args:
+            component: a canonical id.
+            data: what stands flat in the node's ``data``, as the caller sent it.
             path: where ``data`` stands, to begin the faults' paths with: ``nodes[2].data``.
 
         Returns:

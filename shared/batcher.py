@@ -1,0 +1,148 @@
+"""Group commit: what arrives while a commit is in flight goes into the next one.
+
+fsync is the price of durability and rows are nearly free, so the ingest of the api and the claims and advances of a
+worker each go through one batcher. There is no linger: waiting for company only adds latency.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import asyncpg
+import structlog
+
+from shared.db import CONNECTION_ERRORS
+
+Unit = TypeVar("Unit")
+Receipt = TypeVar("Receipt")
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds between attempts while the database is away: doubling from the first to the last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 1.0
+
+
+class Batcher(Generic[Unit, Receipt]):
+    """Collects units and flushes them in batches.
+
+    Args:
+        flush: writes one batch in one transaction and gives a receipt for each unit. Its second argument is true when an
+            earlier attempt at this batch ended in a lost connection, so its outcome is unknown and units may turn out
+            to be written already.
+        poisoned: the receipt of a unit that breaks even when it is flushed alone.
+        name: for the log.
+        limit: the most units of one batch.
+        committers: how many batches may be in flight at once; two hide a round trip, a third only adds contention.
+        patience: seconds for which a batch is sent again while the database is away; None for ever.
+        select: picks the units of the next batch out of those that wait, and removes them; the default takes the
+            oldest.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Unit], bool], Awaitable[Sequence[Receipt]]],
+        *,
+        poisoned: Callable[[Unit, BaseException], Receipt],
+        name: str,
+        limit: int = 512,
+        committers: int = 2,
+        patience: float | None = None,
+        select: "Callable[[deque[tuple[Unit, asyncio.Future[Receipt]]], int], list[tuple[Unit, asyncio.Future[Receipt]]]] | None" = None,
+    ) -> None:
+        self._flush = flush
+        self._poisoned = poisoned
+        self._name = name
+        self._limit = limit
+        self._committers = committers
+        self._patience = patience
+        self._select = select or _take_oldest
+        self._waiting: deque[tuple[Unit, asyncio.Future[Receipt]]] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    async def submit(self, unit: Unit) -> Receipt:
+        """Write a unit; returns when its transaction is committed.
+
+        Raises:
+            Exception: what the last attempt raised, once ``patience`` is used up.
+        """
+        return await self.enqueue(unit)
+
+    def enqueue(self, unit: Unit) -> "asyncio.Future[Receipt]":
+        """Like `submit`, without waiting."""
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.append((unit, future))
+        self._pump()
+        return future
+
+    @property
+    def backlog(self) -> int:
+        """How many units wait for a batch."""
+        return len(self._waiting)
+
+    async def drain(self) -> None:
+        """Wait until nothing is in flight."""
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+
+    def _pump(self) -> None:
+        while self._waiting and len(self._in_flight) < self._committers:
+            batch = self._select(self._waiting, self._limit)
+            task = asyncio.get_running_loop().create_task(self._commit(batch))
+            self._in_flight.add(task)
+            task.add_done_callback(self._landed)
+
+    def _landed(self, task: "asyncio.Task[None]") -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("batch broke", batcher=self._name, exc_info=task.exception())
+        self._pump()
+
+    async def _commit(self, batch: "list[tuple[Unit, asyncio.Future[Receipt]]]") -> None:
+        try:
+            receipts = await self._persist([unit for unit, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), receipt in zip(batch, receipts, strict=True):
+            if not future.done():
+                future.set_result(receipt)
+
+    async def _persist(self, units: Sequence[Unit]) -> Sequence[Receipt]:
+        """Flush until the database answers; a batch that it refuses is bisected."""
+        clock = asyncio.get_running_loop().time
+        deadline = None if self._patience is None else clock() + self._patience
+        pause, uncertain = _FIRST_PAUSE, False
+        while True:
+            try:
+                return await self._flush(units, uncertain)
+            except CONNECTION_ERRORS as error:
+                if deadline is not None and clock() + pause > deadline:
+                    raise
+                _log.warning("database away, batch is sent again", batcher=self._name, units=len(units), error=repr(error))
+                uncertain = True
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LAST_PAUSE)
+            except (asyncpg.PostgresError, ValueError, TypeError) as error:
+                return await self._bisect(units, error)
+
+    async def _bisect(self, units: Sequence[Unit], error: Exception) -> Sequence[Receipt]:
+        if len(units) == 1:
+            _log.error("unit refused by the database", batcher=self._name, exc_info=error)
+            return [self._poisoned(units[0], error)]
+        middle = len(units) // 2
+        return [*await self._persist(units[:middle]), *await self._persist(units[middle:])]
+
+
+def _take_oldest(
+    waiting: "deque[tuple[Unit, asyncio.Future[Receipt]]]", limit: int
+) -> "list[tuple[Unit, asyncio.Future[Receipt]]]":
+    if len(waiting) <= limit:
+        batch = list(waiting)
+        waiting.clear()
+        return batch
+    return [waiting.popleft() for _ in range(limit)]
