@@ -1,0 +1,123 @@
+"""Slots: the moments at which a schedule is due. Every function takes and gives aware datetimes; slots are UTC."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from shared.errors import Fault, InvalidError
+from shared.schedule.model import Schedule
+from shared.schedule.rules import Rule
+from shared.schedule.values import read
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """One slot of a preview.
+
+    Attributes:
+        utc: when it is due.
+        local: the same moment in the schedule's zone, with its offset.
+        dst: ``gap`` if it stands for a local time that a clock change skipped, ``fold`` if its local time comes twice.
+    """
+
+    utc: datetime
+    local: datetime
+    dst: Literal["gap", "fold"] | None
+
+
+def check(
+    schedule_type: str,
+    schedule_value: str | None,
+    timezone: str = "UTC",
+    *,
+    dst_gap: str = "shift",
+    dst_fold: str = "first",
+) -> list[tuple[str, str]]:
+    """Everything that is wrong with a schedule, as (field, message); empty if it is good."""
+    return read(Schedule(schedule_type, schedule_value, timezone, dst_gap, dst_fold))[1]
+
+
+def parse(
+    schedule_type: str,
+    schedule_value: str | None,
+    timezone: str = "UTC",
+    *,
+    dst_gap: str = "shift",
+    dst_fold: str = "first",
+) -> Schedule:
+    """The schedule, known to be good.
+
+    Raises:
+        InvalidError: ``invalid_schedule`` with every fault, each under the field's own name.
+    """
+    schedule = Schedule(schedule_type, schedule_value, timezone, dst_gap, dst_fold)
+    _rule(schedule)
+    return schedule
+
+
+def first_slot(schedule: Schedule, now: datetime) -> datetime | None:
+    """The first slot of a schedule that is saved or switched on at ``now``: strictly later, on a whole second."""
+    return next_slot(schedule, now)
+
+
+def next_slot(schedule: Schedule, after: datetime) -> datetime | None:
+    """The slot that follows ``after``, strictly later; None for a manual schedule.
+
+    Given the slot before it, and not the present, an interval doesn't drift. Fractions of a second of ``after`` are
+    dropped, so every slot is a whole second.
+
+    Raises:
+        InvalidError: if the schedule is not one that `check` finds good.
+    """
+    return _moment(_rule(schedule).after(_seconds(after)))
+
+
+def slot_past(schedule: Schedule, slot: datetime, now: datetime) -> datetime | None:
+    """The first slot later than ``now`` (and than ``slot``) on the grid of ``slot``: where to go on after an outage.
+
+    Constant time for intervals, however many slots were missed.
+    """
+    return _moment(_rule(schedule).past(_seconds(slot), _seconds(now)))
+
+
+def preview(schedule: Schedule, after: datetime, count: int) -> list[Slot]:
+    """The next ``count`` slots strictly after ``after``; fewer if there are no more."""
+    zone = ZoneInfo(schedule.timezone)
+    slots: list[Slot] = []
+    slot = next_slot(schedule, after)
+    while slot is not None and len(slots) < count:
+        slots.append(_described(schedule, slot, zone))
+        slot = next_slot(schedule, slot)
+    return slots
+
+
+def _described(schedule: Schedule, slot: datetime, zone: ZoneInfo) -> Slot:
+    local = slot.astimezone(zone)
+    if _rule(schedule).shifted(_seconds(slot)):
+        return Slot(slot, local, "gap")
+    twice = local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset()
+    return Slot(slot, local, "fold" if twice else None)
+
+
+# A compiled cron line takes about 10 KB, so the cache is kept to what one tick of the scheduler reuses.
+@lru_cache(maxsize=1_024)
+def _rule(schedule: Schedule) -> Rule:
+    rule, faults = read(schedule)
+    if rule is None:
+        listed = [Fault(field, "invalid_schedule", message) for field, message in faults]
+        message = "; ".join(message for _, message in faults)
+        raise InvalidError("invalid_schedule", f"The schedule is not valid: {message}.", faults=listed)
+    return rule
+
+
+def _seconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _SECOND
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else _EPOCH + timedelta(seconds=seconds)

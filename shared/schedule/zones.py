@@ -1,0 +1,107 @@
+"""Time zones as spans of constant offset, which is what clock-change rules are stated in.
+
+Moments are whole seconds since 1970 UTC. `zoneinfo` tells offsets but not when they change, so a year's changes are
+found by sampling and bisection and kept. No two changes of a zone since 1970 are closer than 6.9 days (tzdata 2026a).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from shared.schedule.model import nearest, quoted
+
+_STRIDE: Final = 3 * 86_400
+#: Years looked ahead. A day of February 29 on a given weekday is at most 40 years away, and cronsim gives up at 50.
+_HORIZON: Final = 60
+_LAST_YEAR: Final = 9_990
+_NOT_PLACES: Final = frozenset({"Factory"})
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A stretch of time in which a zone keeps one offset; also cut at the ends of UTC years.
+
+    Attributes:
+        start, end: its first moment, and the first one behind it.
+        offset: seconds that local time is ahead of UTC.
+        before, behind: the offsets just before ``start`` and at ``end``.
+    """
+
+    start: int
+    end: int
+    offset: int
+    before: int
+    behind: int
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    listed = (files("tzdata") / "zones").read_text(encoding="utf-8").split()
+    return tuple(name for name in listed if name not in _NOT_PLACES)
+
+
+@cache
+def _by_lower_case() -> dict[str, str]:
+    return {name.lower(): name for name in _names()}
+
+
+def timezone_faults(name: str) -> list[str]:
+    """What is wrong with the name of a time zone."""
+    spelled = _by_lower_case()
+    exact = spelled.get(name.lower())
+    if exact == name:
+        return []
+    hint = f"; did you mean '{exact}'?" if exact else nearest(name[:60], tuple(spelled))
+    return [f"{quoted(name)} is no time zone; legal: an IANA name such as UTC or Europe/Berlin{hint}"]
+
+
+def spans_from(zone: str, moment: int) -> Iterator[Span]:
+    """The spans of a zone from the one that holds ``moment``, in order, for about 60 years."""
+    year = datetime.fromtimestamp(moment, UTC).year
+    for each in range(year, min(year + _HORIZON, _LAST_YEAR)):
+        for span in _year_spans(zone, each):
+            if span.end > moment:
+                yield span
+
+
+@lru_cache(maxsize=1_024)
+def _year_spans(zone: str, year: int) -> tuple[Span, ...]:
+    """The spans of one UTC year."""
+    info = ZoneInfo(zone)
+    start, end = _new_year(year), _new_year(year + 1)
+    edges = [start, *_changes(info, start, end), end]
+    offsets = [_offset(info, start - 1), *(_offset(info, edge) for edge in edges)]
+    return tuple(
+        Span(edges[i], edges[i + 1], offset=offsets[i + 1], before=offsets[i], behind=offsets[i + 2])
+        for i in range(len(edges) - 1)
+    )
+
+
+def _changes(info: tzinfo, start: int, end: int) -> Iterator[int]:
+    """The moments after ``start`` and before ``end`` at which the offset changes."""
+    for low in range(start, end, _STRIDE):
+        high = min(low + _STRIDE, end - 1)
+        if _offset(info, low) != _offset(info, high):
+            yield _bisect(info, low, high)
+
+
+def _bisect(info: tzinfo, low: int, high: int) -> int:
+    """The first moment of the offset that holds at ``high`` and not at ``low``."""
+    old = _offset(info, low)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _offset(info, middle) == old else (low, middle)
+    return high
+
+
+def _offset(info: tzinfo, moment: int) -> int:
+    offset = datetime.fromtimestamp(moment, info).utcoffset() or timedelta()
+    return int(offset.total_seconds())
+
+
+def _new_year(year: int) -> int:
+    return int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
