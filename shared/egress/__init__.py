@@ -1,0 +1,1 @@
+"""The guard and the one client for everything that leaves."""

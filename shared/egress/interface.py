@@ -33,7 +33,7 @@ class Egress(Protocol):
         *,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
-        timeout: float = 30.0,
+        timeout: float = 30.0,  # noqa: ASYNC109 — the client is where it turns into `asyncio.timeout`
         follow_redirects: bool = True,
         verify_tls: bool = True,
         max_bytes: int = 10 * 1024 * 1024,
@@ -41,11 +41,18 @@ class Egress(Protocol):
         """Send one request.
 
         Args:
+            method: any but CONNECT and TRACE.
+            url: http or https; no user information.
+            headers: sent in this order as UTF-8; those that frame the message are the client's own.
+            body: sent as given; its length and, if ``headers`` has none, a binary content type are added.
             timeout: seconds for the whole exchange, redirects included.
+            follow_redirects: up to 10, each checked like the first; other origins see none but harmless headers.
+            verify_tls: False accepts any certificate.
             max_bytes: of the decoded answer.
 
         Raises:
             StepFailedError: ``egress_refused`` (category ``error``) when the target is not allowed, ``invalid_url``,
-                ``timeout`` (category ``timeout``), ``network_error`` (category ``network``), ``response_too_large``.
+                ``invalid_header``, ``too_many_redirects``, ``timeout`` (category ``timeout``), ``network_error``
+                (category ``network``), ``response_too_large``.
         """
         ...
