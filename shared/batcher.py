@@ -30,7 +30,7 @@ class Batcher(Generic[Unit, Receipt]):
         flush: writes one batch in one transaction and gives a receipt for each unit. Its second argument is true when an
             earlier attempt at this batch ended in a lost connection, so its outcome is unknown and units may turn out
             to be written already.
-        poisoned: the receipt of a unit that breaks even when it is flushed alone.
+        poisoned: what becomes of a unit that breaks even when it is flushed alone: its receipt, or what `submit` raises.
         name: for the log.
         limit: the most units of one batch.
         committers: how many batches may be in flight at once; two hide a round trip, a third only adds contention.
@@ -43,7 +43,7 @@ class Batcher(Generic[Unit, Receipt]):
         self,
         flush: Callable[[Sequence[Unit], bool], Awaitable[Sequence[Receipt]]],
         *,
-        poisoned: Callable[[Unit, BaseException], Receipt],
+        poisoned: Callable[[Unit, Exception], Receipt | Exception],
         name: str,
         limit: int = 512,
         committers: int = 2,
@@ -109,10 +109,14 @@ class Batcher(Generic[Unit, Receipt]):
                 raise
             return
         for (_, future), receipt in zip(batch, receipts, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(receipt, Exception):
+                future.set_exception(receipt)
+            else:
                 future.set_result(receipt)
 
-    async def _persist(self, units: Sequence[Unit]) -> Sequence[Receipt]:
+    async def _persist(self, units: Sequence[Unit]) -> Sequence[Receipt | Exception]:
         """Flush until the database answers; a batch that it refuses is bisected."""
         clock = asyncio.get_running_loop().time
         deadline = None if self._patience is None else clock() + self._patience
@@ -130,7 +134,7 @@ class Batcher(Generic[Unit, Receipt]):
             except (asyncpg.PostgresError, ValueError, TypeError) as error:
                 return await self._bisect(units, error)
 
-    async def _bisect(self, units: Sequence[Unit], error: Exception) -> Sequence[Receipt]:
+    async def _bisect(self, units: Sequence[Unit], error: Exception) -> Sequence[Receipt | Exception]:
         if len(units) == 1:
             _log.error("unit refused by the database", batcher=self._name, exc_info=error)
             return [self._poisoned(units[0], error)]

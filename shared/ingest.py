@@ -1,0 +1,223 @@
+"""Turns accepted triggers into runs: one row in ``runs``, one in ``open_steps``, many triggers per commit.
+
+Whoever gets an `Accepted` back has a durable run. The message that starts it quickly is sent afterwards and may be
+lost.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import asyncpg
+
+from shared.batcher import Batcher
+from shared.broker import Announcer
+from shared.db import CONNECTION_ERRORS, Clock
+from shared.errors import UnavailableError
+from shared.ids import Mint
+from shared.lanes import Doorbell, Reference
+from shared.metrics import BATCH_SECONDS, BATCH_SIZE, RUNS_STARTED
+from shared.queries import load
+
+_SQL = load("ingest")
+
+#: Seconds for which a trigger waits for a database that is away before its caller is told to come back.
+PATIENCE = 5.0
+#: Seconds between two looks at how many references of each workflow are in the broker, while there is traffic.
+_WINDOW_POLL = 0.5
+
+
+class Trigger(NamedTuple):
+    """What is to become a run.
+
+    Attributes:
+        payload: JSON text, kept as it is.
+        token_hash: SHA-256 of the webhook token it came by, checked again by the insert; None for other triggers.
+    """
+
+    workflow_id: UUID
+    trigger_type: str
+    payload: str
+    request_id: str | None = None
+    traceparent: str | None = None
+    token_hash: bytes | None = None
+
+
+class Accepted(NamedTuple):
+    """A run that is durable; ``doorbell`` is the message to send for it, None if it waits for a top-up."""
+
+    run_id: UUID
+    workspace_id: UUID
+    workflow_id: UUID
+    version: int
+    created_at: datetime
+    doorbell: Doorbell | None
+
+
+class _Row(NamedTuple):
+    run_id: UUID
+    trigger: Trigger
+    sent: bool
+
+
+class Window:
+    """Keeps at most so many unclaimed references of a workflow in the broker; the rest are topped up by the scheduler.
+
+    A flood of one workflow therefore stays in Postgres, where it can be shared out fairly. The count is an estimate:
+    what the database said last, and what this process has sent since.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._counted: Mapping[UUID, int] = {}
+        self._since: Counter[UUID] = Counter()
+        self._during: Counter[UUID] = Counter()
+
+    @property
+    def touched(self) -> bool:
+        """Whether a count would tell anything new."""
+        return bool(self._since or self._counted)
+
+    def admit(self, workflow_id: UUID) -> bool:
+        """Whether one more reference of this workflow may go to the broker now; counts it if so."""
+        estimate = self._counted.get(workflow_id, 0) + self._during[workflow_id] + self._since[workflow_id]
+        if estimate >= self._size:
+            return False
+        self._since[workflow_id] += 1
+        return True
+
+    def begin_count(self) -> None:
+        """A count is about to be asked for: what is sent from now on may not be in it."""
+        self._during, self._since = self._since, Counter()
+
+    def end_count(self, counted: Mapping[UUID, int]) -> None:
+        """Take over what the database counted."""
+        self._counted = counted
+        self._during = Counter()
+
+
+class Executes(Protocol):
+    """A connection, or a pool that lends one for a statement."""
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Run a statement and give its rows."""
+        ...
+
+
+class Ingest:
+    """Accepts triggers in batches. Make it with `Ingest.start` on the loop that uses it, end it with `close`."""
+
+    def __init__(self, pool: asyncpg.Pool, announcer: Announcer, clock: Clock, *, window: int) -> None:
+        self._pool = pool
+        self._announcer = announcer
+        self._mint = Mint(clock.milliseconds)
+        self._window = Window(window)
+        self._batcher: Batcher[_Row, Accepted | None] = Batcher(
+            self._flush, poisoned=_refused, name="ingest", patience=PATIENCE
+        )
+        self._poll = asyncio.create_task(self._keep_counting())
+
+    @classmethod
+    async def start(cls, pool: asyncpg.Pool, announcer: Announcer, clock: Clock, *, window: int) -> "Ingest":
+        """Start accepting.
+
+        Args:
+            clock: of Postgres, in step (`shared.db.Clock`): run ids are minted on it, and choose the partition.
+            window: the most unclaimed references of one workflow in the broker.
+        """
+        return cls(pool, announcer, clock, window=window)
+
+    async def accept(self, trigger: Trigger) -> Accepted | None:
+        """Make a run of a trigger; it is durable when this returns.
+
+        Returns:
+            None if the workflow is gone, inactive, or no longer has the trigger's webhook token.
+
+        Raises:
+            UnavailableError: if Postgres stayed away; the run may exist all the same.
+        """
+        try:
+            return await self._batcher.submit(self._row(trigger))
+        except CONNECTION_ERRORS as error:
+            raise UnavailableError(
+                "database_unavailable", "The database did not answer; repeat the request.", retry_after=2
+            ) from error
+
+    async def accept_on(self, connection: Executes, trigger: Trigger) -> Accepted | None:
+        """Like `accept`, inside the caller's transaction; call `announce` after its commit."""
+        receipts = await self._insert(connection, [self._row(trigger)], uncertain=False)
+        return receipts[0]
+
+    def announce(self, accepted: Sequence[Accepted | None]) -> None:
+        """Send the messages of durable runs."""
+        self._announcer.announce([a.doorbell for a in accepted if a is not None and a.doorbell is not None])
+
+    async def close(self) -> None:
+        """Commit what is under way and stop."""
+        await self._batcher.drain()
+        self._poll.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._poll
+
+    def _row(self, trigger: Trigger) -> _Row:
+        return _Row(self._mint.uuid(), trigger, self._window.admit(trigger.workflow_id))
+
+    async def _flush(self, rows: Sequence[_Row], uncertain: bool) -> Sequence[Accepted | None]:  # noqa: FBT001
+        began = perf_counter()
+        receipts = await self._insert(self._pool, rows, uncertain=uncertain)
+        self.announce(receipts)
+        BATCH_SIZE.labels("ingest").observe(len(rows))
+        BATCH_SECONDS.labels("ingest").observe(perf_counter() - began)
+        return receipts
+
+    async def _insert(self, connection: Executes, rows: Sequence[_Row], *, uncertain: bool) -> list[Accepted | None]:
+        records = await connection.fetch(
+            _SQL["accept"],
+            [row.run_id for row in rows],
+            [row.trigger.workflow_id for row in rows],
+            [row.trigger.trigger_type for row in rows],
+            [row.trigger.payload for row in rows],
+            [row.trigger.request_id for row in rows],
+            [row.trigger.traceparent for row in rows],
+            [row.trigger.token_hash for row in rows],
+            [row.sent for row in rows],
+        )
+        made = {record["id"]: record for record in records}
+        if uncertain and len(made) < len(rows):
+            missing = [row.run_id for row in rows if row.run_id not in made]
+            made.update({r["id"]: r for r in await connection.fetch(_SQL["already_accepted"], missing)})
+        return [_accepted(row, made.get(row.run_id)) for row in rows]
+
+    async def _keep_counting(self) -> None:
+        while True:
+            await asyncio.sleep(_WINDOW_POLL)
+            if not self._window.touched:
+                continue
+            self._window.begin_count()
+            try:
+                records = await self._pool.fetch(_SQL["count_sent"])
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+                continue
+            self._window.end_count({record["workflow_id"]: record["sent"] for record in records})
+
+
+def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:
+    if record is None:
+        return None
+    RUNS_STARTED.labels(row.trigger.trigger_type).inc()
+    doorbell = None
+    if row.sent:
+        doorbell = Doorbell(Reference(row.run_id, record["node_id"], "-", claim=False), record["priority"], new=True)
+    return Accepted(
+        row.run_id, record["workspace_id"], record["workflow_id"], record["version"], record["created_at"], doorbell
+    )
+
+
+def _refused(row: _Row, error: Exception) -> Exception:  # noqa: ARG001
+    """A row that Postgres refuses on its own is a fault of ours: its caller gets the error, never a silent loss."""
+    return error

@@ -1,0 +1,73 @@
+"""Every metric of Edgewise. Labels are closed sets: never an id, a URL or anything a caller can choose.
+
+| name | type | labels | meaning |
+|---|---|---|---|
+| edgewise_build_info | gauge | version, service | 1 |
+| edgewise_runs_started_total | counter | trigger | runs accepted, by what started them |
+| edgewise_runs_finished_total | counter | status, trigger | runs that reached a terminal status |
+| edgewise_run_duration_seconds | histogram | | from accepted to terminal |
+| edgewise_steps_total | counter | component, outcome | attempts that ended: success, failed, retried, skipped, cancelled |
+| edgewise_step_duration_seconds | histogram | component | of effects |
+| edgewise_step_wait_seconds | histogram | | from ready to started |
+| edgewise_batch_size | histogram | batch | units of one commit: ingest, advance, claim |
+| edgewise_batch_seconds | histogram | batch | how long a commit took |
+| edgewise_webhook_requests_total | counter | outcome | accepted, not_found, inactive, invalid, limited, unavailable |
+| edgewise_schedule_slots_total | counter | outcome | slots of schedules: fired, missed |
+| edgewise_schedule_lag_seconds | histogram | | from a slot to its run being accepted |
+| edgewise_backlog_steps | gauge | priority, state | open steps that are ready: sent, unsent |
+| edgewise_backlog_oldest_seconds | gauge | | age of the oldest step that is ready |
+| edgewise_open_steps | gauge | status | rows of open_steps by status |
+| edgewise_rescued_steps_total | counter | | steps given back because their worker's lease ran out |
+| edgewise_resent_total | counter | reason | references sent again: lost, unsent, due |
+| edgewise_lost_units_total | counter | | advances that found their step taken over |
+| edgewise_incarnations_lost_total | counter | | times this worker found itself declared dead |
+| edgewise_slots_in_use | gauge | | references this worker holds |
+| edgewise_egress_total | counter | outcome | outbound requests: ok, refused, timeout, network, too_large |
+| edgewise_broker_errors_total | counter | operation | failures of the broker: enqueue, fetch, ack, requeue, inspect |
+| edgewise_duty_seconds | histogram | duty | how long a duty of the scheduler took |
+| edgewise_duty_errors_total | counter | duty | duties that failed and will be tried again |
+| edgewise_database_pool_in_use | gauge | | connections in use |
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+BUILD_INFO: Final = Gauge("edgewise_build_info", "1", ["version", "service"])
+RUNS_STARTED: Final = Counter("edgewise_runs_started", "Runs accepted.", ["trigger"])
+RUNS_FINISHED: Final = Counter("edgewise_runs_finished", "Runs that reached a terminal status.", ["status", "trigger"])
+RUN_DURATION: Final = Histogram("edgewise_run_duration_seconds", "From accepted to terminal.", buckets=_FAST)
+STEPS: Final = Counter("edgewise_steps", "Attempts that ended.", ["component", "outcome"])
+STEP_DURATION: Final = Histogram("edgewise_step_duration_seconds", "Of effects.", ["component"], buckets=_FAST)
+STEP_WAIT: Final = Histogram("edgewise_step_wait_seconds", "From ready to started.", buckets=_FAST)
+BATCH_SIZE: Final = Histogram("edgewise_batch_size", "Units of one commit.", ["batch"], buckets=_SIZES)
+BATCH_SECONDS: Final = Histogram("edgewise_batch_seconds", "How long a commit took.", ["batch"], buckets=_FAST)
+WEBHOOK_REQUESTS: Final = Counter("edgewise_webhook_requests", "Webhook requests.", ["outcome"])
+SCHEDULE_SLOTS: Final = Counter("edgewise_schedule_slots", "Slots of schedules.", ["outcome"])
+SCHEDULE_LAG: Final = Histogram("edgewise_schedule_lag_seconds", "From a slot to its run.", buckets=_FAST)
+BACKLOG_STEPS: Final = Gauge("edgewise_backlog_steps", "Open steps that are ready.", ["priority", "state"])
+BACKLOG_OLDEST: Final = Gauge("edgewise_backlog_oldest_seconds", "Age of the oldest step that is ready.")
+OPEN_STEPS: Final = Gauge("edgewise_open_steps", "Rows of open_steps by status.", ["status"])
+RESCUED: Final = Counter("edgewise_rescued_steps", "Steps given back because a lease ran out.")
+RESENT: Final = Counter("edgewise_resent", "References sent again.", ["reason"])
+LOST_UNITS: Final = Counter("edgewise_lost_units", "Advances that found their step taken over.")
+INCARNATIONS_LOST: Final = Counter("edgewise_incarnations_lost", "Times this worker found itself declared dead.")
+SLOTS_IN_USE: Final = Gauge("edgewise_slots_in_use", "References this worker holds.")
+EGRESS: Final = Counter("edgewise_egress", "Outbound requests.", ["outcome"])
+BROKER_ERRORS: Final = Counter("edgewise_broker_errors", "Failures of the broker.", ["operation"])
+DUTY_SECONDS: Final = Histogram("edgewise_duty_seconds", "How long a duty took.", ["duty"], buckets=_FAST)
+DUTY_ERRORS: Final = Counter("edgewise_duty_errors", "Duties that failed.", ["duty"])
+POOL_IN_USE: Final = Gauge("edgewise_database_pool_in_use", "Connections in use.")
+
+
+def announce_build(service: str) -> None:
+    """Set ``edgewise_build_info`` for this process."""
+    try:
+        release = version("edgewise")
+    except PackageNotFoundError:
+        release = "unknown"
+    BUILD_INFO.labels(release, service).set(1)

@@ -1,0 +1,1 @@
+"""Typed async functions over the queries of ``shared/sql``, the connection first."""
