@@ -34,6 +34,7 @@ class Node:
         component: the canonical component id, or None when unknown; then kind and mode mean nothing.
         config: ``data`` without the engine's and the documentation fields.
         handles: its named handles if it has several, else empty: a single output takes any name.
+        named: the same, to look one up in.
         roots: names its templates start with.
     """
 
@@ -45,6 +46,7 @@ class Node:
     config: dict[str, Any] = field(default_factory=dict)
     settings: NodeSettings = DEFAULT
     handles: tuple[str, ...] = ()
+    named: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
 
 
@@ -135,7 +137,7 @@ class Reader:
         elif not isinstance(name, str):
             self._fault(stands, "invalid_type", f"The name of a node type must be a string, not {shown(name)}.")
         elif (component := self._catalogue.resolve(name)) is None:
-            hint = self._nearest.hint(name, self._catalogue.names())
+            hint = self._nearest.hint(name, self._catalogue.names)
             self._fault(stands, "unknown_component", f"There is no node type {shown(name)}{hint}")
         else:
             self._typed(node, component)
@@ -147,6 +149,7 @@ class Reader:
         node.mode = catalogue.mode(component)
         named = catalogue.handles(component, node.config)
         node.handles = named if len(named) > 1 else ()
+        node.named = frozenset(node.handles)
         if ERROR_HANDLE in named:
             message = 'No handle may be called "error": it is the one that continue_on_error opens.'
             self._fault(path, "reserved_handle", message)
@@ -181,4 +184,6 @@ class Reader:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)

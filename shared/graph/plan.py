@@ -171,8 +171,11 @@ def _wire(graph: Graph) -> tuple[dict[str, dict[str, list[str]]], dict[str, int]
 
 
 def _handle_key(edge: Edge, source: Node) -> str:
-    named = edge.handle == ERROR_HANDLE or edge.handle in source.handles
-    return edge.handle if named and edge.handle is not None else UNNAMED
+    return (
+        edge.handle
+        if edge.handle is not None and (edge.handle == ERROR_HANDLE or edge.handle in source.named)
+        else UNNAMED
+    )
 
 
 def _effects_ahead(graph: Graph, outgoing: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, bool]:

@@ -7,7 +7,7 @@ import msgspec
 
 from shared.errors import Fault
 from shared.graph.catalogue import SETTINGS_FIELDS, Kind, Mode
-from shared.graph.suggest import Nearest, listed, shown
+from shared.graph.suggest import Nearest, clean, listed, shown
 
 MAX_SECONDS: Final = 365 * 24 * 3600
 Category = Literal["network", "timeout", "429", "5xx", "4xx", "error"]
@@ -102,8 +102,9 @@ def _read_object(
     legal = struct.__struct_fields__
     for name in raw:
         if name not in legal:
-            message = f"Unknown field {shown(name)}{nearest.hint(str(name), legal)} Legal here: {listed(legal)}."
-            faults.append(Fault(f"{path}.{name}", "unknown_field", message))
+            hint = nearest.hint(name, lambda: legal)
+            message = f"Unknown field {shown(name)}{hint} Legal here: {listed(legal)}."
+            faults.append(Fault(f"{path}.{clean(name)}", "unknown_field", message))
     values = _legal_fields(struct, raw, path, faults)
     if struct is Retry:
         return Retry(**values)
@@ -121,7 +122,7 @@ def _legal_fields(
             continue
         try:
             values[name] = msgspec.convert(raw[name], annotation)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # the latter: lone surrogates in a text
             message = f"{name} must be {_RULES[name]}, not {shown(raw[name])}."
             faults.append(Fault(f"{path}.{name}", "invalid_value", message))
     return values

@@ -1,5 +1,6 @@
 """The rules of a graph, all faults at once."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from shared.errors import Fault
 from shared.graph.catalogue import CONTEXT_ROOTS, Catalogue, Kind
 from shared.graph.model import ERROR_HANDLE, TRIGGER_ID, Edge, Node, Reader
 from shared.graph.settings import JoinCount, misplaced
-from shared.graph.suggest import Nearest, listed, shown
+from shared.graph.suggest import Nearest, clean, listed, shown
 from shared.graph.topology import Topology, ancestors, explore, members, reachable
 
 _CYCLE_SHOWN: Final = 12
+_WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ALWAYS: Final = frozenset({"run", "workflow", "vault", "nodes"})
 
 
@@ -107,7 +109,7 @@ def _sound_edges(edges: list[Edge], graph: Graph, nearest: Nearest) -> Iterator[
 def _end_faults(edge: Edge, graph: Graph, nearest: Nearest) -> Iterator[Fault]:
     for name, end in (("source", edge.source), ("target", edge.target)):
         if end not in graph.nodes:
-            hint = nearest.hint(end, list(graph.nodes))
+            hint = nearest.hint(end, lambda: list(graph.nodes))
             yield Fault(f"{edge.path}.{name}", "unknown_node", f"There is no node with the id {shown(end)}{hint}")
     target = graph.nodes.get(edge.target)
     if target is not None and target.component is not None and target.kind is Kind.TRIGGER:
@@ -157,23 +159,22 @@ def _unreachable_faults(graph: Graph, reached: set[str]) -> Iterator[Fault]:
 
 
 def _handle_faults(edge: Edge, source: Node, nearest: Nearest) -> Iterator[Fault]:
-    if source.component is None:
+    if source.component is None or edge.handle in source.named:
         return
     path = f"{edge.path}.sourceHandle"
-    handles = (*source.handles, ERROR_HANDLE) if source.settings.continue_on_error else source.handles
+    opened = source.settings.continue_on_error
     if edge.handle == ERROR_HANDLE:
-        if ERROR_HANDLE not in handles:
+        if not opened:
             message = f'{shown(source.id)} has no handle "error": only an action with continue_on_error has one.'
             yield Fault(path, "unknown_handle", message)
-    elif not source.handles or edge.handle in source.handles:
-        return
-    elif edge.handle is None:
-        message = f"{shown(source.id)} has several handles, so an edge names one of: {listed(handles)}."
-        yield Fault(path, "handle_required", message)
-    else:
-        hint = nearest.hint(edge.handle, handles)
-        message = f"{shown(source.id)} has no handle {shown(edge.handle)}{hint} Legal here: {listed(handles)}."
-        yield Fault(path, "unknown_handle", message)
+    elif source.handles:
+        legal = (*source.handles, ERROR_HANDLE) if opened else source.handles
+        if edge.handle is None:
+            rule, code = f"{shown(source.id)} has several handles, so an edge names one.", "handle_required"
+        else:
+            hint = nearest.hint(edge.handle, lambda: legal)
+            rule, code = f"{shown(source.id)} has no handle {shown(edge.handle)}{hint}", "unknown_handle"
+        yield Fault(path, code, f"{rule} Legal here: {listed(legal)}.")
 
 
 def _join_faults(graph: Graph) -> Iterator[Fault]:
@@ -190,31 +191,34 @@ def _reference_faults(graph: Graph, nearest: Nearest) -> Iterator[Fault]:
     place = {node: index for index, node in enumerate(graph.order)}
     for node in graph.nodes.values():
         above = graph.above[node.id]
-        for root in sorted(node.roots - _ALWAYS):
-            if root == TRIGGER_ID and node is not graph.trigger:
-                continue
-            if root not in place or not above >> place[root] & 1:
-                yield _reference_fault(node, root, graph, nearest)
+        wrong = [root for root in node.roots - _ALWAYS if root not in place or not above >> place[root] & 1]
+        if node is not graph.trigger and TRIGGER_ID in wrong:
+            wrong.remove(TRIGGER_ID)
+        if wrong:
+            yield from _wrong_references(node, sorted(wrong), graph, nearest)
 
 
-def _reference_fault(node: Node, root: str, graph: Graph, nearest: Nearest) -> Fault:
-    legal = [*members(graph.above[node.id], graph.order), *CONTEXT_ROOTS]
-    path = f"{node.path}.data{_place_of(root, node.config)}"
-    if root in graph.nodes:
-        rule = f"{shown(root)} does not run before {shown(node.id)}; a template sees the outputs of ancestors only"
-    else:
-        rule = f"There is nothing called {shown(root)} that a template here could see"
-    return Fault(path, "unknown_reference", f"{rule}{nearest.hint(root, legal) or '.'}")
+def _wrong_references(node: Node, wrong: list[str], graph: Graph, nearest: Nearest) -> Iterator[Fault]:
+    stands = _places(node.config)
+    for root in wrong:
+        hint = nearest.hint(root, lambda: [*members(graph.above[node.id], graph.order), *CONTEXT_ROOTS])
+        if root in graph.nodes:
+            rule = f"{shown(root)} does not run before {shown(node.id)}, and a template sees the outputs of ancestors"
+        else:
+            rule = f"There is nothing called {shown(root)} that a template here could see"
+        yield Fault(f"{node.path}.data{stands.get(root, '')}", "unknown_reference", f"{rule}{hint}")
 
 
-def _place_of(root: str, config: Mapping[str, Any]) -> str:
-    """Where in ``data`` the name stands, as far as a look at the texts tells; empty if it does not."""
-    pending: list[tuple[str, Any]] = [(f".{name}", value) for name, value in config.items()]
+def _places(config: Mapping[str, Any]) -> dict[str, str]:
+    """For each word of the templates in ``data``, the first field it stands in."""
+    places: dict[str, str] = {}
+    pending: list[tuple[str, Any]] = [("", config)]
     for path, value in pending:
-        if isinstance(value, str) and root in value and "{" in value:
-            return path
-        if isinstance(value, Mapping):
-            pending.extend((f"{path}.{name}", item) for name, item in value.items())
+        if isinstance(value, str) and "{" in value:
+            for word in _WORD.findall(value):
+                places.setdefault(word, path)
+        elif isinstance(value, dict):
+            pending.extend((f"{path}.{clean(name)}", item) for name, item in value.items())
         elif isinstance(value, list):
             pending.extend((f"{path}[{index}]", item) for index, item in enumerate(value))
-    return ""
+    return places
