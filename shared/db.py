@@ -7,8 +7,12 @@ mode may stand between.
 import asyncio
 import time
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import asyncpg
+
+#: A connection, as a pool lends it or on its own.
+Connection: TypeAlias = "asyncpg.Connection | asyncpg.pool.PoolConnectionProxy"
 
 #: What tells that the connection, not the statement, failed: the outcome of a commit may be unknown.
 CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
