@@ -1,7 +1,8 @@
 """Cron lines as Vixie cron reads them: what is wrong with one, and the form that cronsim takes.
 
 `cronsim` knows more than Vixie cron (seconds, ``L``, ``LW``, ``#``) and names only the first bad field, so a line is
-checked here, whole, before it is handed over. What is legal follows crontab(5) of Debian's cron.
+checked here, whole, before it is handed over. It takes ``7-7/2`` for ``7/2`` (2.7), so that is written as ``7``. What
+is legal follows crontab(5) of Debian's cron.
 """
 
 from datetime import datetime
@@ -68,8 +69,10 @@ def read(text: str) -> tuple[str, list[str]]:
         hint = "; seconds are no part of cron, an interval has them" if len(parts) == 6 else ""
         return text, [f"a cron line has five fields ({_SHAPE}), {quoted(text)} has {len(parts)}{hint}"]
     faults = [fault for field, part in zip(_FIELDS, parts, strict=True) for fault in _field_faults(field, part)]
-    line = " ".join(parts)
-    return line, faults or _never(line)
+    if faults:
+        return text, faults
+    line = " ".join(_plain(field, part) for field, part in zip(_FIELDS, parts, strict=True))
+    return line, _never(line)
 
 
 def is_wild(line: str) -> bool:
@@ -82,7 +85,7 @@ def _read_macro(text: str) -> tuple[str, list[str]]:
     line = MACROS.get(text.lower())
     if line is not None:
         return line, []
-    return text, [f"{quoted(text)} is no cron macro; legal: {', '.join(MACROS)}{nearest(text, tuple(MACROS))}"]
+    return text, [f"{quoted(text)} is no cron macro; legal: {', '.join(MACROS)}{nearest(text, MACROS)}"]
 
 
 def _never(line: str) -> list[str]:
@@ -92,6 +95,16 @@ def _never(line: str) -> list[str]:
     except CronSimError:
         return [f"{quoted(line)} never comes: none of its months has such a day"]
     return []
+
+
+def _plain(field: _Field, part: str) -> str:
+    """A good field with every range of one number written as that number, whatever its step."""
+    return ",".join(_plain_term(field, term) for term in part.split(","))
+
+
+def _plain_term(field: _Field, term: str) -> str:
+    low, dash, high = term.partition("/")[0].partition("-")
+    return low if dash and field.number(low) == field.number(high) else term
 
 
 def _field_faults(field: _Field, part: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The words of a schedule: its types, its clock-change rules, and the plain value that carries them."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
@@ -33,7 +34,8 @@ def quoted(text: str) -> str:
     return f"'{text}'" if len(text) <= 60 else f"'{text[:57]}...'"
 
 
-def nearest(word: str, legal: tuple[str, ...]) -> str:
-    """``; did you mean ...?`` with the nearest of the legal words, or nothing if none is near."""
-    match = get_close_matches(word.lower(), legal, n=1)
-    return f"; did you mean '{match[0]}'?" if match else ""
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """``; did you mean ...?`` with the nearest of the legal words, as it is spelled, or nothing if none is near."""
+    spelled = {each.lower(): each for each in legal}
+    match = get_close_matches(word.lower(), spelled, n=1)
+    return f"; did you mean '{spelled[match[0]]}'?" if match else ""

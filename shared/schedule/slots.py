@@ -14,6 +14,8 @@ from shared.schedule.values import read
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
+#: The last second that a datetime holds, with a day for the zones ahead of UTC.
+_END: Final = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _SECOND
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -120,4 +122,4 @@ def _seconds(moment: datetime) -> int:
 
 
 def _moment(seconds: int | None) -> datetime | None:
-    return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
+    return None if seconds is None or seconds > _END else _EPOCH + timedelta(seconds=seconds)

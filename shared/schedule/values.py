@@ -56,7 +56,7 @@ def _interval(schedule: Schedule) -> Reading:
         return None, [f"an interval needs a schedule_value; {legal}"]
     match = _INTERVAL.fullmatch(text)
     if match is None or match["unit"] not in _UNITS:
-        near = nearest(text.split()[-1], tuple(_UNITS))
+        near = nearest(text.split()[-1], _UNITS)
         return None, [f"{quoted(text)} is no interval; {legal}{near}"]
     seconds = int(match["count"]) * _UNITS[match["unit"]]
     if not 1 <= seconds <= _MAX_INTERVAL:

@@ -18,7 +18,8 @@ from shared.schedule.model import nearest, quoted
 _STRIDE: Final = 3 * 86_400
 #: Years looked ahead. A day of February 29 on a given weekday is at most 40 years away, and cronsim gives up at 50.
 _HORIZON: Final = 60
-_LAST_YEAR: Final = 9_990
+#: Beyond it there are no slots: cronsim's 50 years must not run off the calendar.
+_LAST_YEAR: Final = 9_900
 _NOT_PLACES: Final = frozenset({"Factory"})
 
 
@@ -39,24 +40,17 @@ class Span(msgspec.Struct, frozen=True):
 
 
 @cache
-def _names() -> tuple[str, ...]:
+def _names() -> frozenset[str]:
     listed = (files("tzdata") / "zones").read_text(encoding="utf-8").split()
-    return tuple(name for name in listed if name not in _NOT_PLACES)
-
-
-@cache
-def _by_lower_case() -> dict[str, str]:
-    return {name.lower(): name for name in _names()}
+    return frozenset(listed) - _NOT_PLACES
 
 
 def timezone_faults(name: str) -> list[str]:
     """What is wrong with the name of a time zone."""
-    spelled = _by_lower_case()
-    exact = spelled.get(name.lower())
-    if exact == name:
+    if name in _names():
         return []
-    hint = f"; did you mean '{exact}'?" if exact else nearest(name[:60], tuple(spelled))
-    return [f"{quoted(name)} is no time zone; legal: an IANA name such as UTC or Europe/Berlin{hint}"]
+    near = nearest(name[:60], sorted(_names()))
+    return [f"{quoted(name)} is no time zone; legal: an IANA name such as UTC or Europe/Berlin{near}"]
 
 
 def spans_from(zone: str, moment: int) -> Iterator[Span]:
