@@ -5,7 +5,6 @@ alone, behind random passwords that are kept beside the data.
 """
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -55,22 +54,25 @@ class Postgres:
     """One PostgreSQL server in ``folder/postgres``; its owner is `edgewise`.
 
     Args:
-        folder: ours; made if missing.
+        folder: ours.
         port: where to listen on 127.0.0.1.
+        password: of the owner; letters and digits. It is fixed when the data folder is first made.
         durable: False gives up crash safety for speed, for tests.
         run_as: an identity of `deploy.launch`, instead of the one that fits.
     """
 
     name = "postgres"
-    stop_signal = signal.SIGINT  # "fast": no waiting for clients
+    stop_signal: int = signal.SIGINT  # "fast": no waiting for clients
 
-    def __init__(self, folder: Path, port: int, *, durable: bool = True, run_as: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int, password: str, *, durable: bool = True, run_as: str | None = None
+    ) -> None:
         self._folder = folder.resolve()
         self._data = self._folder / "postgres"
         self._log = self._folder / "postgres.log"
         self._port = port
         self._durable = durable
-        self._password = password(self._folder / "postgres.password")
+        self._password = password
         self._bin = _postgres_programs()
         self._run_as = run_as
 
@@ -163,17 +165,18 @@ class Valkey:
     Args:
         folder: ours.
         port: where to listen on 127.0.0.1.
+        password: letters and digits.
     """
 
     name = "redis"
-    stop_signal = signal.SIGTERM
+    stop_signal: int = signal.SIGTERM
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, password: str) -> None:
         self._folder = folder.resolve()
         self._data = self._folder / "redis"
         self._log = self._folder / "redis.log"
         self._port = port
-        self._password = password(self._folder / "redis.password")
+        self._password = password
 
     @property
     def url(self) -> str:
@@ -213,17 +216,6 @@ class Valkey:
                 return b"+OK\r\n+PONG" in connection.recv(64)
         except OSError:
             return False
-
-
-def password(path: Path) -> str:
-    """The password kept in a file; made there, readable by us alone, at first use."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        fresh = path.with_name(path.name + ".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_hex(24))
-        fresh.replace(path)
-    return path.read_text().strip()
 
 
 def _postgres_settings(port: int, *, durable: bool) -> dict[str, str | int]:

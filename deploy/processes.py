@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,10 +14,6 @@ from typing import IO
 import msgspec
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-
-#: Below the kernel's usual range for outgoing connections, so that none takes a server's port while it restarts.
-_PORTS = range(20_000, 32_000)
-
 
 Condition = Callable[[], bool]
 Output = IO[bytes]
@@ -102,7 +96,7 @@ def mark(pid: int) -> Mark | None:
     return Mark(pid, int(fields[19]), _boot())
 
 
-def end(marks: Sequence[Mark], how: int = signal.SIGTERM, seconds: float = 10.0) -> None:
+def end(marks: Sequence[Mark], how: int = signal.SIGINT, seconds: float = 10.0) -> None:
     """End processes of an earlier life: signal, wait, then kill. A pid that now means another process is left alone."""
     alive = _signalled(marks, how)
     if not wait_until(lambda: not any(mark(one.pid) == one for one in alive), seconds):
@@ -126,27 +120,6 @@ def wait_until(condition: Condition, seconds: float, every: float = 0.01) -> boo
             return False
         time.sleep(every)
     return True
-
-
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen there now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    while True:
-        port = random.choice(_PORTS)  # noqa: S311 — spread, not secrecy
-        if is_free(port):
-            return port
 
 
 def _boot() -> str:
