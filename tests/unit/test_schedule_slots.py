@@ -235,6 +235,12 @@ def test_a_missing_day_is_skipped() -> None:
     assert _locals("cron", "0 9 30 12 *", "Pacific/Apia", "2011-12-29T12:00", 1) == ["Sun 2012-12-30 09:00 +1400"]
 
 
+def test_a_summer_of_one_week() -> None:
+    """Recife's summer time of 2000 lasted a week, the shortest since 1970; both of its changes are seen."""
+    found = _locals("weekly", "fri 09:00", "America/Recife", "2000-10-01T00:00", 3)
+    assert found == ["Fri 2000-10-06 09:00 -0300", "Fri 2000-10-13 09:00 -0200", "Fri 2000-10-20 09:00 -0300"]
+
+
 def test_preview_marks_clock_changes() -> None:
     """A preview says which slot stands for a skipped time and which local time comes twice."""
     spring = preview(parse("daily", "02:30", "Europe/Berlin"), _utc("2025-03-29T00:00"), 3)
