@@ -17,6 +17,8 @@ from shared.errors import NotFoundError
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _DECODE = {char: value for value, char in enumerate(_ALPHABET)}
 _TEXT_LENGTH = 26
+#: Two characters for every ten bits: ids are made for each run, and this takes a third of the time of five at once.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 class Prefix(StrEnum):
@@ -33,7 +35,7 @@ class Prefix(StrEnum):
 def encode_suffix(value: UUID) -> str:
     """The 26 base32 characters of a UUID; they sort as the UUID does."""
     number = value.int
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def encode(prefix: Prefix, value: UUID) -> str:

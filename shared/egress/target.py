@@ -50,6 +50,7 @@ class Target(NamedTuple):
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+@lru_cache(maxsize=1024)
 def parse_url(text: str) -> tuple[Target, URL]:
     """The target of a URL, and the URL as it is sent: canonical authority, path and query as given, no fragment.
 

@@ -12,6 +12,7 @@ import msgspec
 
 from shared.egress.interface import Egress
 from shared.graph.catalogue import Kind, Mode
+from shared.templates.fields import Rendering
 
 __all__ = [
     "CompiledNode",
@@ -105,7 +106,7 @@ class NodeType(Generic[DataT]):
         title: for people.
         kind, mode: see `Kind` and `Mode`. A pure type implements `run` (a trigger `trigger`), an effect `call`, a wait
             `begin` and `resume`.
-        Data: the Struct of ``data`` without the fields every node takes; a field's annotation says how templates in it
+        data_type: the Struct of ``data`` without the fields every node takes; a field's annotation says how templates in it
             are rendered (`shared.nodes.fields`).
         example: a ``data`` object that validates, and runs in the conformance suite.
         example_context: outputs by node id that the example's templates refer to.
@@ -116,7 +117,7 @@ class NodeType(Generic[DataT]):
     title: ClassVar[str]
     kind: ClassVar[Kind]
     mode: ClassVar[Mode] = Mode.PURE
-    Data: ClassVar[type[msgspec.Struct]]
+    data_type: ClassVar[type[msgspec.Struct]]
     example: ClassVar[Mapping[str, Any]]
     example_context: ClassVar[Mapping[str, Any]] = {}
 
@@ -124,9 +125,16 @@ class NodeType(Generic[DataT]):
         """The named handles of a node with this raw ``data``; empty for the single unnamed output."""
         return ()
 
-    def check(self, data: DataT) -> list[tuple[str, str]]:  # noqa: ARG002 — most types need none
-        """Faults that a schema cannot state, as (path within data, message); called with template-free data only."""
+    def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:  # noqa: ARG002 — most types need none
+        """Faults that a schema cannot state, as (path within data, message).
+
+        ``data`` is as the author wrote it: every value has its field's type or is a template (`is_template`).
+        """
         return []
+
+    def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:  # noqa: ARG002 — most types need none
+        """Fields whose rendering depends on this raw ``data`` rather than on their annotation alone."""
+        return {}
 
     def trigger(self, data: DataT, context: TriggerContext) -> Outcome:
         """The output of a trigger node."""

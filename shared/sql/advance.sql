@@ -5,18 +5,19 @@
 --
 -- $1-$9    units: number, run, held node, held item, held claim (null: not claimed), when it started, outcome (null, or
 --          the status the run is to end with), error message, the run's output
--- $10-$21  results: unit, whether it is the held step's own, node, item, attempt, offset of seq, status, handle, output,
---          input, error, started, then $22 milliseconds
+-- $10-$22  results: unit, whether it is the held step's own, node, item, attempt, offset of seq, status, handle, output,
+--          input, error, started, milliseconds
 -- $23-$31  steps that open: unit, node, item, status, attempt, claim, due, sent, claim first
 -- $32-$38  arrivals at joins: unit, node, item, arrived, fired, in-degree, need
 -- $39      this worker's incarnation; $40-$41 the least and greatest run id, which prune the partitions
+-- $42      units again: whether steps in flight are aborted (`terminate`)
 --
 -- A run that is being ended (`outcome`) still has the results of its steps in flight recorded; their edges do not fire.
 -- Locks: run rows by id, then open steps by key, then joins by key.
 WITH units AS (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::text[],
-                         $8::text[], $9::text[])
-        AS u (unit, run_id, node_id, item, claim_id, started_at, outcome, error_message, output)
+                         $8::text[], $9::text[], $42::boolean[])
+        AS u (unit, run_id, node_id, item, claim_id, started_at, outcome, error_message, output, abort)
 ), locked_runs AS MATERIALIZED (
     SELECT id, workspace_id, workflow_id, priority, seq, outcome IS NULL AS live
     FROM runs WHERE id = ANY ($2::uuid[]) AND id BETWEEN $40::uuid AND $41::uuid
@@ -41,7 +42,7 @@ WITH units AS (
 ), stopped AS (
     -- What `terminate` ends is aborted at its worker's next heartbeat; a failure lets steps in flight settle.
     UPDATE open_steps o SET stop = true FROM held h JOIN units u USING (unit)
-    WHERE o.run_id = h.run_id AND h.live AND u.outcome = 'completed' AND o.status = 'running'
+    WHERE o.run_id = h.run_id AND h.live AND u.abort AND o.status = 'running'
       AND (o.node_id, o.item) <> (u.node_id, u.item)
 ), results AS (
     SELECT * FROM unnest($10::int[], $11::boolean[], $12::text[], $13::text[], $14::smallint[], $15::int[], $16::text[],
@@ -58,7 +59,7 @@ WITH units AS (
     SELECT c.run_id, r.workspace_id, r.seq + n.seqs + (row_number() OVER (PARTITION BY c.run_id))::int - 1, 0, c.started_at,
            c.attempt, c.node_id, c.item, 'cancelled', NULL, NULL, NULL, NULL
     FROM cancelled c JOIN locked_runs r ON r.id = c.run_id
-    JOIN (SELECT u.run_id, count(*)::int AS seqs FROM results x JOIN units u USING (unit) GROUP BY u.run_id) n
+    JOIN (SELECT u.run_id, max(x.seq) + 1 AS seqs FROM results x JOIN units u USING (unit) GROUP BY u.run_id) n
       ON n.run_id = c.run_id
 ), opened AS (
     INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, attempt, claim_id,
@@ -109,8 +110,8 @@ WITH units AS (
           UNION ALL SELECT run_id, -1 FROM cancelled) AS m
     GROUP BY run_id
 ), ends AS (
-    SELECT h.run_id, count(x.unit)::int AS seqs, min(u.started_at) AS started_at, min(u.outcome) AS outcome,
-           min(u.error_message) AS error_message, min(u.output) AS output
+    SELECT h.run_id, coalesce(max(x.seq) + 1, 0) AS seqs, min(u.started_at) AS started_at, min(u.outcome) AS outcome,
+           min(u.error_message) FILTER (WHERE h.live) AS error_message, min(u.output) FILTER (WHERE h.live) AS output
     FROM held h JOIN units u USING (unit) LEFT JOIN results x USING (unit)
     GROUP BY h.run_id
 ), ended AS (
@@ -182,4 +183,10 @@ WHERE s.item = '-' AND s.status IN ('success', 'failed') AND s.output IS NOT NUL
 -- name: release
 -- Gives claimed steps back, unsent, so that they are sent again: at shutdown, or when a claim is not known here.
 UPDATE open_steps o SET status = 'ready', claim_id = NULL, incarnation_id = NULL, sent_at = NULL, claim_first = true
+FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid;
+
+-- name: put_back
+-- Gives claimed steps back as if their message had just been sent, so that they are sent again with back-off: this
+-- worker cannot run them, a newer one may.
+UPDATE open_steps o SET status = 'ready', claim_id = NULL, incarnation_id = NULL, sent_at = now(), claim_first = true
 FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid;

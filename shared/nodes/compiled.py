@@ -1,0 +1,94 @@
+"""A node ready to run: what is constant was converted once, what holds templates is rendered for each run."""
+
+from collections.abc import Mapping
+from typing import Any, Generic
+
+import msgspec
+
+from shared.errors import StepFailedError
+from shared.nodes.base import DataT, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.references import check_templates, fields_for, templates_of
+from shared.nodes.schema import Field
+from shared.templates.fields import Render, Rendering, renderer
+
+
+class Compiled(Generic[DataT]):
+    """One node of one workflow version; implements `CompiledNode`.
+
+    Attributes:
+        references: the names its templates begin with.
+    """
+
+    def __init__(self, node_id: str, node_type: NodeType[DataT], data: Mapping[str, Any]) -> None:
+        self.id = node_id
+        self.component_id = node_type.component_id
+        self.kind: Kind = node_type.kind
+        self.mode: Mode = node_type.mode
+        self._type = node_type
+        fields = fields_for(node_type, data)
+        self.references = check_templates(templates_of(fields, data, "data"))[1]
+        self._rendered = _renderers(fields, data)
+        self._constant = _constants(fields, {name: data[name] for name in data if name not in self._rendered})
+        self._data = None if self._rendered else node_type.data_type(**self._constant)
+
+    def trigger(self, context: TriggerContext) -> Outcome:
+        """See `NodeType.trigger`. A trigger has nothing before it that a template could refer to."""
+        return self._type.trigger(self._render({}), context)
+
+    def run(self, scope: Mapping[str, Any]) -> Outcome:
+        """See `NodeType.run`."""
+        return self._type.run(self._render(scope))
+
+    async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
+        """See `NodeType.call`."""
+        return await self._type.call(self._render(scope), context)
+
+    def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
+        """See `NodeType.begin`."""
+        return self._type.begin(self._render(scope), context)
+
+    def resume(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
+        """See `NodeType.resume`."""
+        return self._type.resume(self._render(scope), context)
+
+    def _render(self, scope: Mapping[str, Any]) -> DataT:
+        if self._data is not None:
+            return self._data  # type: ignore[return-value] # made of the type's own Struct
+        values = dict(self._constant)
+        for name, (render, annotation) in self._rendered.items():
+            value = render(scope)
+            values[name] = value if annotation is None else _converted(value, annotation, name)
+        return self._type.data_type(**values)  # type: ignore[return-value] # likewise
+
+
+def _renderers(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, tuple[Render, Any]]:
+    """Of each field with templates: what renders it, and what to convert the result to, or None if it fits as it is."""
+    found = {}
+    for name, field in fields.items():
+        render = renderer(data.get(name), f"data.{name}", field.rendering, data.get(field.fallbacks))
+        if render is not None:
+            found[name] = (render, None if _fits(field, data[name]) else field.annotation)
+    return found
+
+
+def _fits(field: Field, raw: Any) -> bool:
+    bare = getattr(field.annotation, "__origin__", field.annotation)
+    return bare is Any or (bare is str and field.rendering is Rendering.TEXT and isinstance(raw, str))
+
+
+def _constants(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _converted(value, fields[name].annotation, name) for name, value in data.items() if name in fields}
+
+
+def _converted(value: Any, annotation: Any, name: str) -> Any:
+    """The value as its field takes it; text that a template gave may stand for a number or a boolean.
+
+    Raises:
+        StepFailedError: ``invalid_data`` if the field does not take it.
+    """
+    try:
+        return msgspec.convert(value, annotation, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, inner = str(error).partition(" - at `$")
+        where = f"data.{name}{inner.rstrip('`')}"
+        raise StepFailedError("invalid_data", f"{where}: {message.replace('`', '')}.") from error

@@ -1,0 +1,124 @@
+"""Every node type of this process: the files of this package, and what installed packages add.
+
+A package adds types through the entry point group ``edgewise.nodes``, each entry naming a `NodeType` subclass.
+"""
+
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final, TypeGuard
+
+import msgspec
+
+import shared.nodes
+from shared.errors import Fault, NotFoundError
+from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS
+from shared.nodes.base import CompiledNode, Kind, Mode, NodeType
+from shared.nodes.compiled import Compiled
+from shared.nodes.references import check_templates, fields_for, templates_of
+from shared.nodes.schema import object_faults
+
+ENTRY_POINTS: Final = "edgewise.nodes"
+_NOT_CONFIG: Final = frozenset((*SETTINGS_FIELDS, *DOCUMENTATION_FIELDS))
+
+
+class Registry:
+    """The node types by component id and alias; implements `shared.graph.catalogue.Catalogue`."""
+
+    def __init__(self, types: Iterable[NodeType[Any]]) -> None:
+        self._types: dict[str, NodeType[Any]] = {}
+        self._canonical: dict[str, str] = {}
+        for node_type in types:
+            self._add(node_type)
+
+    def _add(self, node_type: NodeType[Any]) -> None:
+        for name in (node_type.component_id, *node_type.aliases):
+            if self._canonical.setdefault(name, node_type.component_id) != node_type.component_id:
+                raise ValueError(f"two node types are called {name!r}")
+        if node_type.component_id in self._types:
+            raise ValueError(f"two node types are called {node_type.component_id!r}")
+        self._types[node_type.component_id] = node_type
+
+    def resolve(self, component: str) -> str | None:
+        """See `Catalogue.resolve`."""
+        return self._canonical.get(component)
+
+    def names(self) -> Sequence[str]:
+        """See `Catalogue.names`."""
+        return tuple(sorted(self._types))
+
+    def kind(self, component: str) -> Kind | None:
+        """See `Catalogue.kind`."""
+        found = self._types.get(component)
+        return found.kind if found else None
+
+    def mode(self, component: str) -> Mode:
+        """See `Catalogue.mode`."""
+        return self.type_of(component).mode
+
+    def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:
+        """See `Catalogue.handles`."""
+        return self.type_of(component).handles(data)
+
+    def check(self, component: str, data: Mapping[str, Any], path: str) -> tuple[list[Fault], frozenset[str]]:
+        """See `Catalogue.check`."""
+        node_type = self.type_of(component)
+        faults = list(object_faults(node_type.data_type, data, path))
+        template_faults, roots = check_templates(templates_of(fields_for(node_type, data), data, path))
+        if not faults:
+            faults.extend(Fault(f"{path}.{at}", "invalid_value", text) for at, text in node_type.check(data))
+        return faults + template_faults, roots
+
+    def compile(self, node_id: str, component: str, data: Mapping[str, Any]) -> CompiledNode:
+        """A node ready to run. Settings and documentation fields in ``data`` are passed over.
+
+        Raises:
+            NotFoundError: if there is no such type, so that the step is left to a newer worker.
+            StepFailedError, TemplateSyntaxError: if the data were never checked.
+        """
+        config = {name: value for name, value in data.items() if name not in _NOT_CONFIG}
+        return Compiled(node_id, self.type_of(self._canonical.get(component, component)), config)
+
+    def schema(self, component: str) -> dict[str, Any]:
+        """The JSON Schema of the type's ``data``."""
+        return msgspec.json.schema(self.type_of(component).Data)
+
+    def type_of(self, component: str) -> NodeType[Any]:
+        """The node type of a canonical component id.
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        try:
+            return self._types[component]
+        except KeyError:
+            raise NotFoundError("unknown_component", f'There is no node type "{component[:80]}".') from None
+
+
+@lru_cache(maxsize=1)
+def default_registry() -> Registry:
+    """The registry of this process."""
+    return Registry([*_built_in(), *_installed()])
+
+
+def compile_node(node_id: str, component: str, data: Mapping[str, Any]) -> CompiledNode:
+    """See `Registry.compile`, of this process's registry."""
+    return default_registry().compile(node_id, component, data)
+
+
+def _built_in() -> Iterator[NodeType[Any]]:
+    for module in pkgutil.iter_modules(shared.nodes.__path__):
+        for found in vars(import_module(f"shared.nodes.{module.name}")).values():
+            if _is_node_type(found) and found.__module__ == f"{shared.nodes.__name__}.{module.name}":
+                yield found()
+
+
+def _is_node_type(found: object) -> TypeGuard[type[NodeType[Any]]]:
+    return isinstance(found, type) and issubclass(found, NodeType) and found is not NodeType
+
+
+def _installed() -> Iterator[NodeType[Any]]:
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        yield entry.load()()

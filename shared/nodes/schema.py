@@ -1,0 +1,125 @@
+"""The ``data`` of a node type, field by field: what each field takes, and every fault of a value, with its path.
+
+msgspec stops at the first fault; an author wants all of them at once. So objects, lists and fields are walked here, and
+msgspec judges the leaves. Templates are judged when they have been rendered.
+"""
+
+import types
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from shared.errors import Fault
+from shared.graph.suggest import Nearest, listed, shown
+from shared.nodes.fields import fallbacks_of, rendering_of
+from shared.templates import is_template
+from shared.templates.fields import Rendering
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of a ``data`` Struct.
+
+    Attributes:
+        annotation: what it takes.
+        required: whether it must be given.
+        fallbacks: the name of the field that stands in for undefined names in this one, or empty.
+    """
+
+    name: str
+    annotation: Any
+    rendering: Rendering
+    required: bool
+    fallbacks: str
+
+
+@cache
+def fields_of(struct: type[msgspec.Struct]) -> Mapping[str, Field]:
+    """The fields of a Struct by name."""
+    hints = get_type_hints(struct, include_extras=True)
+    return {field.encode_name: _field(field, hints[field.name]) for field in msgspec.structs.fields(struct)}
+
+
+def _field(field: msgspec.structs.FieldInfo, annotation: Any) -> Field:
+    return Field(field.encode_name, annotation, rendering_of(annotation), field.required, fallbacks_of(annotation))
+
+
+def object_faults(struct: type[msgspec.Struct], data: Mapping[str, Any], path: str) -> Iterator[Fault]:
+    """Every fault of an object that should be ``struct``: unknown, missing and wrong fields."""
+    fields = fields_of(struct)
+    nearest = Nearest()
+    for name in data:
+        if name not in fields:
+            legal = f"legal fields are {listed(fields)}" if fields else "it takes no fields of its own"
+            message = f"{shown(name)} is not a field here; {legal}{nearest.hint(name, list(fields))}"
+            yield Fault(f"{path}.{name}", "unknown_field", _sentence(message))
+    for field in fields.values():
+        if field.name in data:
+            templated = field.rendering is not Rendering.NONE
+            yield from _value_faults(field.annotation, data[field.name], f"{path}.{field.name}", templated=templated)
+        elif field.required:
+            yield Fault(f"{path}.{field.name}", "required", f'"{field.name}" is required.')
+
+
+def _value_faults(annotation: Any, value: Any, path: str, *, templated: bool) -> Iterator[Fault]:
+    if templated and isinstance(value, str) and is_template(value):
+        return
+    struct = _arm(annotation, value)
+    if isinstance(value, list) and get_origin(struct) is list:
+        for index, item in enumerate(value):
+            yield from _value_faults(get_args(struct)[0], item, f"{path}[{index}]", templated=templated)
+    elif isinstance(value, dict) and isinstance(struct, type) and issubclass(struct, msgspec.Struct):
+        yield from object_faults(struct, value, path)
+    elif isinstance(value, dict) and get_origin(struct) is dict:
+        for key, item in value.items():
+            yield from _value_faults(get_args(struct)[1], item, f"{path}.{key}", templated=templated)
+    else:
+        yield from _leaf_fault(annotation, value, path)
+
+
+def _arm(annotation: Any, value: Any) -> Any:
+    """The part of an annotation that takes lists, if the value is one, or objects, if it is one; else the whole."""
+    bare = _bare(annotation)
+    if get_origin(bare) not in (Union, types.UnionType):
+        return bare
+    arms = [_bare(arm) for arm in get_args(bare)]
+    if isinstance(value, list):
+        return next((arm for arm in arms if get_origin(arm) is list), bare)
+    if isinstance(value, dict):
+        return next((arm for arm in arms if get_origin(arm) is dict or _is_struct(arm)), bare)
+    return bare
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _is_struct(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)
+
+
+def _leaf_fault(annotation: Any, value: Any, path: str) -> Iterator[Fault]:
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        literals = _literals(annotation)
+        rule = f"must be one of {listed(literals)}" if literals else _worded(error)
+        yield Fault(path, "invalid_value", _sentence(f"{shown(value)} does not do: {rule}"))
+    except (RecursionError, UnicodeEncodeError):
+        yield Fault(path, "invalid_value", "The value cannot be read.")
+
+
+def _literals(annotation: Any) -> list[str]:
+    bare = _bare(annotation)
+    arms = get_args(bare) if get_origin(bare) in (Union, types.UnionType) else (bare,)
+    return [str(legal) for arm in arms if get_origin(_bare(arm)) is Literal for legal in get_args(_bare(arm))]
+
+
+def _worded(error: msgspec.ValidationError) -> str:
+    text = str(error).partition(" - at `")[0].replace("`", "")
+    return text[:1].lower() + text[1:]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(("?", ".")) else f"{text}."

@@ -1,0 +1,70 @@
+-- name: now
+-- Postgres's time: first slots are reckoned from it.
+SELECT now();
+
+-- name: add
+-- A new workflow, its token included; gives both timestamps.
+INSERT INTO workflows (id, workspace_id, name, description, authorization_id, is_active, schedule_type, schedule_value,
+                       timezone, settings, version, priority, trigger_node, trigger_component, next_run_at,
+                       webhook_token_hash, webhook_token)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+RETURNING created_at, updated_at;
+
+-- name: add_version
+-- The immutable source and plan of a version.
+INSERT INTO workflow_versions (workspace_id, workflow_id, version, nodes, edges, settings, plan, plan_format, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: get
+-- A workflow with the graph of its current version.
+SELECT w.id, w.workspace_id, w.name, w.description, w.authorization_id, w.is_active, w.schedule_type, w.schedule_value,
+       w.timezone, w.settings, w.version, w.priority, w.trigger_node, w.trigger_component, w.next_run_at,
+       w.webhook_token_hash, w.webhook_token, v.nodes, v.edges, w.created_at, w.updated_at
+FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = w.version
+WHERE w.workspace_id = $1 AND w.id = $2 AND w.deleted_at IS NULL;
+
+-- name: lock
+-- The same, locked until the end of the transaction against other writers.
+SELECT w.id, w.workspace_id, w.name, w.description, w.authorization_id, w.is_active, w.schedule_type, w.schedule_value,
+       w.timezone, w.settings, w.version, w.priority, w.trigger_node, w.trigger_component, w.next_run_at,
+       w.webhook_token_hash, w.webhook_token, v.nodes, v.edges, w.created_at, w.updated_at
+FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = w.version
+WHERE w.workspace_id = $1 AND w.id = $2 AND w.deleted_at IS NULL
+FOR NO KEY UPDATE OF w;
+
+-- name: list
+-- Workflows of a workspace without their graphs, newest first: those older than $5, at most $6; nulls filter nothing.
+SELECT w.id, w.workspace_id, w.name, w.description, w.authorization_id, w.is_active, w.schedule_type, w.schedule_value,
+       w.timezone, w.settings, w.version, w.priority, w.trigger_node, w.trigger_component, w.next_run_at,
+       w.webhook_token_hash, w.webhook_token, NULL AS nodes, NULL AS edges, w.created_at, w.updated_at
+FROM workflows w
+WHERE w.workspace_id = $1 AND w.deleted_at IS NULL
+  AND ($2::boolean IS NULL OR w.is_active = $2)
+  AND ($3::text IS NULL OR w.schedule_type = $3)
+  AND ($4::text IS NULL OR position(lower($4) IN lower(w.name || E'\n' || coalesce(w.description, ''))) > 0)
+  AND ($5::uuid IS NULL OR w.id < $5)
+ORDER BY w.id DESC LIMIT $6;
+
+-- name: update
+-- Everything of a workflow that can change. updated_at always moves, since the ETag is made of it.
+UPDATE workflows
+SET name = $3, description = $4, authorization_id = $5, is_active = $6, schedule_type = $7, schedule_value = $8,
+    timezone = $9, settings = $10, version = $11, priority = $12, trigger_node = $13, trigger_component = $14,
+    next_run_at = $15, webhook_token_hash = $16, webhook_token = $17,
+    updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond')
+WHERE id = $1 AND workspace_id = $2
+RETURNING created_at, updated_at;
+
+-- name: mark_deleted
+-- Gone for every caller at once; the scheduler removes the rows in batches.
+UPDATE workflows SET deleted_at = now(), is_active = false, next_run_at = NULL WHERE id = $1 AND workspace_id = $2;
+
+-- name: by_token
+-- What a webhook token leads to.
+SELECT id, workspace_id, is_active, trigger_component, trigger_node FROM workflows
+WHERE webhook_token_hash = $1 AND deleted_at IS NULL;
+
+-- name: target
+-- What must be known of a workflow to start it.
+SELECT id, workspace_id, is_active, trigger_component, trigger_node FROM workflows
+WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL;

@@ -1,0 +1,308 @@
+"""Committing advances, claiming and loading steps: what a worker writes and reads on the way of a run."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import asyncpg
+
+from shared.lanes import Reference
+from shared.queries import load
+
+_SQL = load("advance")
+_NOWHERE = UUID(int=0)
+
+#: What `Reference`-like keys of a step are made of: run, node, item.
+Key = tuple[UUID, str, str]
+
+
+class Executes(Protocol):
+    """A connection, or a pool that lends one for a statement."""
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Run a statement and give its rows."""
+        ...
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Run a statement."""
+        ...
+
+
+class Result(NamedTuple):
+    """One settled attempt of a step; texts are JSON.
+
+    Attributes:
+        own: it is the held step's own, so it is recorded even when the run is being ended.
+        duration_ms: milliseconds.
+    """
+
+    own: bool
+    node_id: str
+    item: str
+    attempt: int
+    status: str
+    handle: str | None
+    output: str | None
+    input: str | None
+    error: str | None
+    started_at: datetime
+    duration_ms: int
+
+
+class Opening(NamedTuple):
+    """A step that opens: ``running`` with a claim for the worker itself, ``ready`` for others, ``waiting`` until due."""
+
+    node_id: str
+    item: str
+    status: str
+    attempt: int
+    claim_id: UUID | None
+    due_at: datetime | None
+    claim_first: bool
+
+
+class Arrival(NamedTuple):
+    """Edges into a join that this advance settles; ``need`` as in `shared.graph.plan.PlanNode`."""
+
+    node_id: str
+    item: str
+    arrived: int
+    fired: int
+    degree: int
+    need: int
+
+
+class Advance(NamedTuple):
+    """All that one run writes together.
+
+    Attributes:
+        claim_id: under which the held step was claimed; None if it was not.
+        outcome: the status the run is to end with, decided by this advance; None if it goes on.
+        abort: the outcome is `terminate`'s: steps in flight are aborted, not awaited.
+        next_claim: of the opening this worker goes on with, if any.
+    """
+
+    run_id: UUID
+    node_id: str
+    item: str
+    claim_id: UUID | None
+    started_at: datetime
+    results: Sequence[Result]
+    openings: Sequence[Opening] = ()
+    arrivals: Sequence[Arrival] = ()
+    outcome: str | None = None
+    error_message: str | None = None
+    output: str | None = None
+    abort: bool = False
+    next_claim: UUID | None = None
+
+
+class Ended(NamedTuple):
+    """A run that a commit made terminal; ``seconds`` from accepted to terminal."""
+
+    run_id: UUID
+    status: str
+    trigger_type: str
+    seconds: float
+
+
+class Committed(NamedTuple):
+    """What a commit did.
+
+    Attributes:
+        held: which units (by their place in the batch) were written; True if the run goes on, False if only the held
+            step's own result was recorded since the run is being ended.
+        joins: joins that became ready, as keys.
+    """
+
+    held: dict[int, bool]
+    joins: list[Key]
+    ended: list[Ended]
+
+
+class Loaded(NamedTuple):
+    """A step and what is needed to run it."""
+
+    run_id: UUID
+    node_id: str
+    item: str
+    claim_id: UUID | None
+    attempt: int
+    fired: bool
+    wake: str | None
+    crashes: int
+    sent_at: datetime | None
+    started_at: datetime | None
+    workspace_id: UUID
+    workflow_id: UUID
+    version: int
+    trigger_type: str
+    trigger_payload: str
+    created_at: datetime
+    priority: int
+
+
+async def commit(connection: Executes, advances: Sequence[Advance], incarnation_id: UUID) -> Committed:
+    """Commit a batch of advances in one statement; see ``commit`` in ``shared/sql/advance.sql``."""
+    low, high = _bounds(advance.run_id for advance in advances)
+    records = await connection.fetch(
+        _SQL["commit"],
+        *_unit_arrays(advances),
+        *_result_arrays(advances),
+        *_opening_arrays(advances),
+        *_arrival_arrays(advances),
+        incarnation_id,
+        low,
+        high,
+        [advance.abort for advance in advances],
+    )
+    committed = Committed({}, [], [])
+    for kind, unit, run_id, node_id, item, flag, status, seconds in records:
+        if kind == "held":
+            committed.held[unit] = flag
+        elif kind == "join":
+            committed.joins.append((run_id, node_id, item))
+        else:
+            committed.ended.append(Ended(run_id, status, node_id, seconds))
+    return committed
+
+
+async def still_mine(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> set[UUID]:
+    """Which of these claim ids are in force."""
+    return {record[0] for record in await connection.fetch(_SQL["still_mine"], claims, incarnation_id)}
+
+
+async def claim(
+    connection: Executes, references: Sequence[tuple[Reference, UUID]], incarnation_id: UUID
+) -> dict[Key, Loaded]:
+    """Claim what is ready of these steps, each under the claim id given with it."""
+    low, high = _bounds(reference.run_id for reference, _ in references)
+    records = await connection.fetch(
+        _SQL["claim"],
+        [reference.run_id for reference, _ in references],
+        [reference.node_id for reference, _ in references],
+        [reference.item for reference, _ in references],
+        [claim_id for _, claim_id in references],
+        incarnation_id,
+        low,
+        high,
+    )
+    return _by_key(records)
+
+
+async def load_ready(connection: Executes, references: Sequence[Reference]) -> dict[Key, Loaded]:
+    """Read what is ready of these steps, without taking them."""
+    low, high = _bounds(reference.run_id for reference in references)
+    records = await connection.fetch(
+        _SQL["load"],
+        [reference.run_id for reference in references],
+        [reference.node_id for reference in references],
+        [reference.item for reference in references],
+        low,
+        high,
+    )
+    return _by_key(records)
+
+
+async def outputs(connection: Executes, wanted: Sequence[tuple[UUID, str]]) -> dict[UUID, dict[str, str]]:
+    """The outputs (JSON text) of settled steps by run and node."""
+    low, high = _bounds(run_id for run_id, _ in wanted)
+    records = await connection.fetch(
+        _SQL["outputs"], [run_id for run_id, _ in wanted], [node_id for _, node_id in wanted], low, high
+    )
+    found: dict[UUID, dict[str, str]] = {}
+    for run_id, node_id, _, text in records:
+        found.setdefault(run_id, {})[node_id] = text
+    return found
+
+
+async def release(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> None:
+    """Give claimed steps back, to be sent again."""
+    await connection.execute(_SQL["release"], claims, incarnation_id)
+
+
+async def put_back(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> None:
+    """Give claimed steps back that this worker cannot run; they are sent again with back-off."""
+    await connection.execute(_SQL["put_back"], claims, incarnation_id)
+
+
+def _bounds(run_ids: Iterable[UUID]) -> tuple[UUID, UUID]:
+    """The least and the greatest run id: what lets Postgres pass over the partitions of other days."""
+    ids = list(run_ids)
+    return (min(ids), max(ids)) if ids else (_NOWHERE, _NOWHERE)
+
+
+def _by_key(records: Iterable[asyncpg.Record]) -> dict[Key, Loaded]:
+    loaded = [Loaded(*record.values()) for record in records]
+    return {(step.run_id, step.node_id, step.item): step for step in loaded}
+
+
+def _unit_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+    return (
+        list(range(len(advances))),
+        [advance.run_id for advance in advances],
+        [advance.node_id for advance in advances],
+        [advance.item for advance in advances],
+        [advance.claim_id for advance in advances],
+        [advance.started_at for advance in advances],
+        [advance.outcome for advance in advances],
+        [advance.error_message for advance in advances],
+        [advance.output for advance in advances],
+    )
+
+
+def _result_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+    numbers: dict[UUID, int] = {}  # several advances of one run go on numbering where the one before ended
+    units: list[int] = []
+    seqs: list[int] = []
+    rows: list[Result] = []
+    for unit, advance in enumerate(advances):
+        first = numbers.get(advance.run_id, 0)
+        numbers[advance.run_id] = first + len(advance.results)
+        units.extend([unit] * len(advance.results))
+        seqs.extend(range(first, first + len(advance.results)))
+        rows.extend(advance.results)
+    return (
+        units,
+        [row.own for row in rows],
+        [row.node_id for row in rows],
+        [row.item for row in rows],
+        [row.attempt for row in rows],
+        seqs,
+        [row.status for row in rows],
+        [row.handle for row in rows],
+        [row.output for row in rows],
+        [row.input for row in rows],
+        [row.error for row in rows],
+        [row.started_at for row in rows],
+        [row.duration_ms for row in rows],
+    )
+
+
+def _opening_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+    rows = [(unit, opening) for unit, advance in enumerate(advances) for opening in advance.openings]
+    return (
+        [unit for unit, _ in rows],
+        [opening.node_id for _, opening in rows],
+        [opening.item for _, opening in rows],
+        [opening.status for _, opening in rows],
+        [opening.attempt for _, opening in rows],
+        [opening.claim_id for _, opening in rows],
+        [opening.due_at for _, opening in rows],
+        [opening.status == "ready" for _, opening in rows],
+        [opening.claim_first for _, opening in rows],
+    )
+
+
+def _arrival_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+    rows = [(unit, arrival) for unit, advance in enumerate(advances) for arrival in advance.arrivals]
+    return (
+        [unit for unit, _ in rows],
+        [arrival.node_id for _, arrival in rows],
+        [arrival.item for _, arrival in rows],
+        [arrival.arrived for _, arrival in rows],
+        [arrival.fired for _, arrival in rows],
+        [arrival.degree for _, arrival in rows],
+        [arrival.need for _, arrival in rows],
+    )

@@ -1,0 +1,97 @@
+"""What can be known of a parsed template without rendering it."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import chain
+
+from liquid import BoundTemplate, RenderContext
+from liquid.ast import Node
+from liquid.builtin.content import ContentNode
+from liquid.builtin.expressions import FilteredExpression, Path
+from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.expression import Expression
+
+from shared.templates.errors import TemplateSyntaxError
+from shared.templates.nodes import SmallRange, ValueNode
+
+#: Names that Liquid gives a meaning of its own behind a dot; only it knows what they mean for a value.
+_COMPUTED = frozenset({"size", "first", "last"})
+
+
+def roots(bound: BoundTemplate) -> frozenset[str]:
+    """The names that the paths of a template begin with, less those it sets itself.
+
+    Raises:
+        TemplateSyntaxError: if a path begins with a computed name.
+    """
+    variables = chain.from_iterable(bound.analyze().globals.values())
+    return frozenset(_root(variable.segments) for variable in variables)
+
+
+def check_filters(bound: BoundTemplate) -> None:
+    """Refuse filters that do not exist.
+
+    Raises:
+        TemplateSyntaxError: naming the first of them and the nearest that does.
+    """
+    legal = sorted(bound.env.filters)
+    for name in bound.analyze().filters:
+        if name not in bound.env.filters:
+            near = get_close_matches(name, legal, n=1)
+            raise TemplateSyntaxError(f'there is no filter "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""))
+
+
+def _root(segments: Sequence[object]) -> str:
+    first = segments[0]
+    if not isinstance(first, str):
+        raise TemplateSyntaxError("a path begins with a name: write nodes[key] to look a node up by a computed id")
+    if first == "nodes" and len(segments) > 1 and isinstance(segments[1], str):
+        return segments[1]
+    return first
+
+
+def only_expression(bound: BoundTemplate) -> Expression | None:
+    """The expression of a template that is exactly one ``{{ expression }}``."""
+    nodes = bound.nodes
+    return nodes[0].expression if len(nodes) == 1 and type(nodes[0]) is ValueNode else None
+
+
+def plain_parts(bound: BoundTemplate) -> tuple[str | tuple[str, ...], ...] | None:
+    """The texts and paths of a template that has nothing else; None for any other."""
+    parts = [_plain_part(node) for node in bound.nodes]
+    return None if None in parts else tuple(part for part in parts if part is not None)
+
+
+def _plain_part(node: Node) -> str | tuple[str, ...] | None:
+    if type(node) is ContentNode:
+        return node.text
+    return _plain_path(node.expression) if type(node) is ValueNode else None
+
+
+def _plain_path(expression: Expression) -> tuple[str, ...] | None:
+    if not isinstance(expression, FilteredExpression) or expression.filters or not isinstance(expression.left, Path):
+        return None
+    names = [name for name in expression.left.path if isinstance(name, str) and name not in _COMPUTED]
+    return tuple(names) if len(names) == len(expression.left.path) else None
+
+
+def keep_ranges_small(bound: BoundTemplate) -> None:
+    """Give every range of a template its limit. The parser makes them by name, so their class is changed after it."""
+    context = RenderContext(bound)
+    for node in bound.nodes:
+        for expression in _expressions(node, context):
+            if type(expression) is RangeLiteral:
+                expression.__class__ = SmallRange
+
+
+def _expressions(node: Node, context: RenderContext) -> Iterator[Expression]:
+    for expression in node.expressions():
+        yield from _with_parts(expression)
+    for child in node.children(context, include_partials=False):
+        yield from _expressions(child, context)
+
+
+def _with_parts(expression: Expression) -> Iterator[Expression]:
+    yield expression
+    for part in expression.children():
+        yield from _with_parts(part)

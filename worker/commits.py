@@ -1,0 +1,103 @@
+"""The group commit of advances."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from uuid import UUID
+
+import asyncpg
+
+from shared.batcher import Batcher
+from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED
+from shared.store.advance import Advance, Committed, Key, commit, still_mine
+
+#: Whether an advance was written; false when its step had been taken over.
+Written = bool
+_Waiting = deque[tuple[Advance, "asyncio.Future[Written]"]]
+
+
+class Commits:
+    """Writes advances, many per transaction.
+
+    Args:
+        pool: of connections.
+        incarnation: gives the id claims are made under.
+        on_joined: called with the joins that a commit made ready.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool, incarnation: Callable[[], UUID], on_joined: Callable[[Sequence[Key]], None]
+    ) -> None:
+        self._pool = pool
+        self._incarnation = incarnation
+        self._on_joined = on_joined
+        self._batcher: Batcher[Advance, Written] = Batcher(
+            self._flush, poisoned=lambda _, error: error, name="advance", select=one_ending_per_run
+        )
+
+    def enqueue(self, advance: Advance) -> "asyncio.Future[Written]":
+        """Write an advance with the next batch.
+
+        Raises:
+            Exception: what Postgres said, if it refuses this advance by itself.
+        """
+        return self._batcher.enqueue(advance)
+
+    async def drain(self) -> None:
+        """Wait until nothing is in flight."""
+        await self._batcher.drain()
+
+    async def _flush(self, advances: Sequence[Advance], uncertain: bool) -> Sequence[Written]:  # noqa: FBT001
+        began = perf_counter()
+        incarnation = self._incarnation()
+        committed = await commit(self._pool, advances, incarnation)
+        BATCH_SIZE.labels("advance").observe(len(advances))
+        BATCH_SECONDS.labels("advance").observe(perf_counter() - began)
+        _count_ended(committed)
+        if committed.joins:
+            self._on_joined(committed.joins)
+        mine = await self._mine(advances, committed, incarnation) if uncertain else frozenset()
+        written = [unit in committed.held or advance.next_claim in mine for unit, advance in enumerate(advances)]
+        LOST_UNITS.inc(written.count(False))
+        return [
+            done and committed.held.get(unit, True) for unit, done in enumerate(written)
+        ]
+
+    async def _mine(self, advances: Sequence[Advance], committed: Committed, incarnation: UUID) -> frozenset[UUID | None]:
+        """Of a batch whose outcome was unknown: the claims that are in force, so that it was written after all."""
+        claims = [
+            advance.next_claim
+            for unit, advance in enumerate(advances)
+            if unit not in committed.held and advance.next_claim is not None
+        ]
+        return frozenset(await still_mine(self._pool, claims, incarnation)) if claims else frozenset()
+
+
+def one_ending_per_run(waiting: _Waiting, limit: int) -> "list[tuple[Advance, asyncio.Future[Written]]]":
+    """The oldest advances, but none of a run beside one that ends it: that one cancels what it does not know of."""
+    if all(advance.outcome is None for advance, _ in waiting):
+        return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+    batch: list[tuple[Advance, asyncio.Future[Written]]] = []
+    later: _Waiting = deque()
+    taken: set[UUID] = set()
+    ending: set[UUID] = set()
+    while waiting and len(batch) < limit:
+        entry = waiting.popleft()
+        run_id, ends = entry[0].run_id, entry[0].outcome is not None
+        if run_id in ending or (ends and run_id in taken):
+            later.append(entry)
+            ending.add(run_id)  # and what comes after it keeps its place
+            continue
+        taken.add(run_id)
+        if ends:
+            ending.add(run_id)
+        batch.append(entry)
+    waiting.extendleft(reversed(later))
+    return batch
+
+
+def _count_ended(committed: Committed) -> None:
+    for ended in committed.ended:
+        RUNS_FINISHED.labels(ended.status, ended.trigger_type).inc()
+        RUN_DURATION.observe(ended.seconds)

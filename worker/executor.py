@@ -1,0 +1,290 @@
+"""The life of a reference in a worker: taken, walked, committed, and followed from effect to effect."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from shared.broker import Announcer
+from shared.db import CONNECTION_ERRORS
+from shared.errors import StepFailedError
+from shared.graph.catalogue import Mode
+from shared.lanes import Doorbell, Reference
+from shared.metrics import STEP_DURATION, STEP_WAIT
+from shared.nodes.base import Outcome
+from shared.states import StepStatus
+from shared.store.advance import Advance, Key, Loaded, put_back, release
+from worker.capacity import Capacity
+from worker.commits import Commits
+from worker.holdings import Abort, Held
+from worker.incarnation import Incarnation
+from worker.plans import Plans, UnknownNodeTypeError
+from worker.reader import Reader
+from worker.walk import Next, Tools, Walk, internal_error
+
+_log = structlog.get_logger(__name__)
+
+
+class LostError(Exception):
+    """This worker does not hold the step any more; nothing of it is written."""
+
+
+class Executor:
+    """Takes references and carries their runs on until nothing is left for this worker.
+
+    Each reference takes a slot of ``capacity`` from when it was fetched until its walk ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        plans: Plans,
+        held: Held,
+        incarnation: Incarnation,
+        capacity: Capacity,
+        announcer: Announcer,
+        tools: Tools,
+    ) -> None:
+        self._pool = pool
+        self._plans = plans
+        self._held = held
+        self._incarnation = incarnation
+        self._capacity = capacity
+        self._announcer = announcer
+        self._tools = tools
+        self._reader = Reader(pool, lambda: incarnation.id)
+        self._commits = Commits(pool, lambda: incarnation.id, self._take_joins)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keep_going = True
+
+    async def take(self, references: Sequence[Reference]) -> None:
+        """Take the steps of one message; returns when each is claimed or done, so that it can be acknowledged."""
+        fresh = [reference for reference in references if not reference.claim]
+        claims = [reference for reference in references if reference.claim]
+        await asyncio.gather(
+            *([self._take_fresh(fresh)] if fresh else []), *(self._take_claimed(reference) for reference in claims)
+        )
+
+    async def stop(self, grace: float) -> None:
+        """Start nothing new, let steps in flight finish, and give back what is left after ``grace`` seconds."""
+        self._keep_going = False
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        self._held.abort_all(Abort.SHUTDOWN)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        await self._commits.drain()
+        await self._give_back(self._held.claims())
+
+    async def _take_fresh(self, references: Sequence[Reference]) -> None:
+        """Run steps without a claim: the commit of what they lead to is the claim."""
+        left = len(references)
+        try:
+            walks = [walk for loaded in await self._reader.load(references) if (walk := await self._walk(loaded))]
+            writes = []
+            for walk in walks:
+                walk.start()
+                writes.append((walk, *self._send(walk)))
+            for walk, advance, following, written in writes:
+                if await self._written(walk, advance, written) and following is not None:
+                    left -= 1  # its slot goes with the task
+                    self._spawn(self._carry(walk, following))
+        finally:
+            self._capacity.release(left)
+
+    async def _take_claimed(self, reference: Reference) -> None:
+        claim_id = self._tools.new_id()
+        self._held.enter(claim_id)
+        loaded = None
+        try:
+            loaded = await self._reader.claim(reference, claim_id)
+        finally:
+            if loaded is None:
+                self._held.leave(claim_id)
+                self._capacity.release()
+        if loaded is not None:
+            self._held.confirm(claim_id)
+            self._spawn(self._carry_claimed(loaded, claim_id))
+
+    async def _carry_claimed(self, loaded: Loaded, claim_id: UUID) -> None:
+        walk = await self._walk(loaded)
+        if walk is None:
+            self._held.leave(claim_id)
+            await put_back(self._pool, [claim_id], self._incarnation.id)
+            return
+        if walk.plan_node.mode is Mode.EFFECT and loaded.fired:
+            await self._carry(walk, Next(walk.plan_node, claim_id, loaded.attempt))
+            return
+        walk.start()
+        advance, following, future = self._send(walk)
+        written = await self._written(walk, advance, future)
+        self._held.leave(claim_id)
+        if written and following is not None:
+            await self._carry(walk, following)
+
+    async def _carry(self, walk: Walk, following: Next | None) -> None:
+        """Run the effect that a walk holds, then what it leads to, as long as there is another effect."""
+        while following is not None:
+            claim_id = following.claim_id
+            try:
+                await self._effect(walk, following)
+            except LostError:
+                self._held.leave(claim_id)
+                return
+            advance, following, future = self._send(walk)
+            written = await self._written(walk, advance, future)
+            self._held.leave(claim_id)
+            if not written:
+                if following is not None:
+                    self._held.leave(following.claim_id)
+                return
+
+    async def _effect(self, walk: Walk, step: Next) -> None:
+        """Run one effect and settle it in the walk.
+
+        Raises:
+            LostError: if the step is not this worker's any more, or was given back.
+        """
+        entry = self._held.get(step.claim_id)
+        await self._incarnation.fresh()
+        if entry is None or self._held.get(step.claim_id) is not entry:
+            raise LostError
+        began = time.monotonic()
+        entry.task = asyncio.current_task()
+        try:
+            ended = await self._call(walk, step)
+        except asyncio.CancelledError:
+            if entry.abort is None:
+                raise
+            entry.task = None
+            await self._aborted(walk, step, entry.abort, time.monotonic() - began)
+            return
+        finally:
+            entry.task = None
+        seconds = time.monotonic() - began
+        STEP_DURATION.labels(step.node.component).observe(seconds)
+        walk.settle(ended, seconds)
+
+    async def _call(self, walk: Walk, step: Next) -> Outcome | StepFailedError:
+        try:
+            async with asyncio.timeout(step.node.timeout):
+                return await walk.call()
+        except StepFailedError as error:
+            return error
+        except TimeoutError:
+            return StepFailedError(
+                "timeout", f"The step took longer than its timeout of {step.node.timeout:g} seconds.", category="timeout"
+            )
+        except Exception as error:
+            _log.exception("a node type broke", component=step.node.component)
+            return internal_error(error)
+
+    async def _aborted(self, walk: Walk, step: Next, reason: Abort, seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        if reason is Abort.STOPPED:
+            walk.cancel(seconds)
+            return
+        if reason is Abort.SHUTDOWN:
+            await self._give_back([step.claim_id])
+        raise LostError
+
+    async def _walk(self, loaded: Loaded) -> Walk | None:
+        """A walk that starts with this step; None if this worker cannot run its workflow."""
+        if loaded.sent_at is not None:
+            STEP_WAIT.observe(max(0.0, self._tools.clock.time() - loaded.sent_at.timestamp()))
+        try:
+            blueprint = await self._plans.get(loaded.workflow_id, loaded.version)
+        except (UnknownNodeTypeError, LookupError) as error:
+            _log.warning("step left to another worker", workflow=str(loaded.workflow_id), reason=str(error))
+            return None
+        outputs: dict[str, Any] = {}
+        if loaded.node_id != blueprint.plan.trigger:
+            outputs = await self._reader.context(loaded, blueprint)
+        return Walk(loaded, blueprint, outputs, self._tools)
+
+    def _send(self, walk: Walk) -> "tuple[Advance, Next | None, asyncio.Future[bool]]":
+        """Put what the walk has settled into the next commit."""
+        advance, following = walk.advance(keep_going=self._keep_going)
+        if following is not None:
+            self._held.enter(following.claim_id)
+        return advance, following, self._commits.enqueue(advance)
+
+    async def _written(self, walk: Walk, advance: Advance, future: "asyncio.Future[bool]") -> bool:
+        """Wait for the commit of an advance, then tell others what it left to them; whether it was written."""
+        try:
+            written = await future
+        except (asyncpg.PostgresError, ValueError, TypeError) as error:
+            return await self._refused(walk, advance, error)
+        if advance.next_claim is not None:
+            if written:
+                self._held.confirm(advance.next_claim)
+            else:
+                self._held.leave(advance.next_claim)
+        if written:
+            self._announce(walk, advance)
+        return written
+
+    async def _refused(self, walk: Walk, advance: Advance, error: Exception) -> bool:
+        """Postgres will not have this advance, whatever it is batched with: its step fails instead of the worker."""
+        if advance.next_claim is not None:
+            self._held.leave(advance.next_claim)
+        walk.fail(internal_error(error))
+        replacement, _ = walk.advance(keep_going=False)
+        try:
+            if await self._commits.enqueue(replacement):
+                self._announce(walk, replacement)
+        except (asyncpg.PostgresError, ValueError, TypeError):
+            _log.exception("a failed step could not be stored; it is left to rescue", run=str(advance.run_id))
+        return False
+
+    def _announce(self, walk: Walk, advance: Advance) -> None:
+        self._announcer.announce(
+            [
+                Doorbell(
+                    Reference(advance.run_id, opening.node_id, opening.item, opening.claim_first),
+                    walk.loaded.priority,
+                    new=False,
+                )
+                for opening in advance.openings
+                if opening.status == StepStatus.READY
+            ]
+        )
+
+    def _take_joins(self, joins: Sequence[Key]) -> None:
+        """Joins that a commit made ready go on here: their last arrival was this worker's."""
+        references = [Reference(*key, claim=False) for key in joins]
+        if self._keep_going:
+            self._capacity.take(len(references))
+            self._spawn_unslotted(self._take_fresh(references))
+        else:
+            self._announcer.announce([Doorbell(reference, 1, new=False) for reference in references])
+
+    async def _give_back(self, claims: Sequence[UUID]) -> None:
+        for claim_id in claims:
+            self._held.leave(claim_id)
+        try:
+            await release(self._pool, claims, self._incarnation.id)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+            _log.warning("could not give steps back; rescue will", steps=len(claims))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._spawn_unslotted(work)
+        task.add_done_callback(lambda _: self._capacity.release())
+
+    def _spawn_unslotted(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a step broke outside its node; rescue will take it up", exc_info=task.exception())

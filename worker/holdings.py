@@ -1,0 +1,89 @@
+"""The steps this worker holds under a claim, and how each can be aborted."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from uuid import UUID
+
+
+class Abort(Enum):
+    """Why a step in flight is aborted.
+
+    ``LOST``: somebody else has it; nothing is written. ``STOPPED``: its run is being ended; it is recorded as
+    cancelled. ``SHUTDOWN``: the grace period is over; it is given back.
+    """
+
+    LOST = "lost"
+    STOPPED = "stopped"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One claim; made before the claim is sent, so that the database can never know more than memory."""
+
+    entered_at: float = field(default_factory=time.monotonic)
+    confirmed: bool = False
+    task: "asyncio.Task[object] | None" = None
+    abort: Abort | None = None
+
+
+class Held:
+    """All claims of this worker. Implements `worker.incarnation.Holdings`."""
+
+    def __init__(self) -> None:
+        self._entries: dict[UUID, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def enter(self, claim_id: UUID) -> Entry:
+        """A claim is about to be sent."""
+        entry = self._entries[claim_id] = Entry()
+        return entry
+
+    def confirm(self, claim_id: UUID) -> None:
+        """The database has the claim."""
+        entry = self._entries.get(claim_id)
+        if entry is not None:
+            entry.confirmed = True
+            entry.entered_at = time.monotonic()
+
+    def leave(self, claim_id: UUID) -> None:
+        """The claim is settled, given back, or was never granted."""
+        self._entries.pop(claim_id, None)
+
+    def get(self, claim_id: UUID) -> Entry | None:
+        """The entry of a claim, None once it was dropped."""
+        return self._entries.get(claim_id)
+
+    def compare(self, asked_at: float, held: dict[UUID, bool]) -> list[UUID]:
+        """See `worker.incarnation.Holdings.compare`."""
+        for claim_id, entry in list(self._entries.items()):
+            if claim_id in held:
+                if held[claim_id]:
+                    self._abort(entry, Abort.STOPPED)
+            elif entry.confirmed and entry.entered_at < asked_at and entry.task is not None:
+                self._abort(entry, Abort.LOST)
+        return [claim_id for claim_id in held if claim_id not in self._entries]
+
+    def drop(self) -> None:
+        """Everything is lost."""
+        self.abort_all(Abort.LOST)
+        self._entries.clear()
+
+    def abort_all(self, reason: Abort) -> None:
+        """Abort every effect in flight."""
+        for entry in list(self._entries.values()):
+            self._abort(entry, reason)
+
+    def claims(self) -> list[UUID]:
+        """The ids of all claims."""
+        return list(self._entries)
+
+    @staticmethod
+    def _abort(entry: Entry, reason: Abort) -> None:
+        if entry.abort is None and entry.task is not None:
+            entry.abort = reason
+            entry.task.cancel()

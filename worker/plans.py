@@ -1,0 +1,97 @@
+"""Plans of workflow versions, with their nodes compiled; versions never change, so they are cached."""
+
+import asyncio
+from collections import OrderedDict
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from shared.errors import EdgewiseError
+from shared.graph.plan import PLAN_FORMAT, Plan, compile_plan, decode_plan
+from shared.ids import Prefix, encode
+from shared.nodes.base import CompiledNode
+from shared.nodes.registry import Registry
+from shared.queries import load
+
+_SQL = load("plans")
+
+
+class UnknownNodeTypeError(EdgewiseError):
+    """This worker has no such node type; a newer one may have it."""
+
+
+class Blueprint(NamedTuple):
+    """A plan whose nodes are ready to run; ``workflow`` is what templates see under that name."""
+
+    plan: Plan
+    nodes: dict[str, CompiledNode]
+    workflow: dict[str, Any]
+
+
+class Plans:
+    """Blueprints by workflow and version, the most recently used ones kept.
+
+    Args:
+        pool: where versions are read.
+        registry: of node types.
+        size: how many are kept.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, registry: Registry, *, size: int = 1000) -> None:
+        self._pool = pool
+        self._registry = registry
+        self._size = size
+        self._kept: OrderedDict[tuple[UUID, int], Blueprint] = OrderedDict()
+        self._loading: dict[tuple[UUID, int], asyncio.Task[Blueprint]] = {}
+
+    def cached(self, workflow_id: UUID, version: int) -> Blueprint | None:
+        """The blueprint, if it is here."""
+        key = (workflow_id, version)
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    async def get(self, workflow_id: UUID, version: int) -> Blueprint:
+        """The blueprint of a version; concurrent calls load it once.
+
+        Raises:
+            UnknownNodeTypeError: if a node's type is not known here.
+            LookupError: if there is no such version any more.
+        """
+        found = self.cached(workflow_id, version)
+        if found is not None:
+            return found
+        key = (workflow_id, version)
+        task = self._loading.get(key)
+        if task is None:
+            task = self._loading[key] = asyncio.create_task(self._load(key))
+            task.add_done_callback(lambda _: self._loading.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, key: tuple[UUID, int]) -> Blueprint:
+        record = await self._pool.fetchrow(_SQL["load_version"], *key)
+        if record is None:
+            raise LookupError(f"workflow version {key} is gone")
+        plan = self._plan(record)
+        workflow = {"id": encode(Prefix.WORKFLOW, key[0]), "name": record["name"], "version": key[1]}
+        blueprint = Blueprint(plan, self._compile(plan), workflow)
+        self._kept[key] = blueprint
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+        return blueprint
+
+    def _plan(self, record: asyncpg.Record) -> Plan:
+        if record["plan_format"] == PLAN_FORMAT:
+            return decode_plan(record["plan"])
+        return compile_plan(msgspec.json.decode(record["nodes"]), msgspec.json.decode(record["edges"]), self._registry)
+
+    def _compile(self, plan: Plan) -> dict[str, CompiledNode]:
+        unknown = sorted({node.component for node in plan.nodes.values() if self._registry.kind(node.component) is None})
+        if unknown:
+            raise UnknownNodeTypeError("unknown_node_type", f"This worker has no node type {', '.join(unknown)}.")
+        return {
+            name: self._registry.compile(name, node.component, node.data) for name, node in plan.nodes.items()
+        }
