@@ -106,8 +106,8 @@ class NodeType(Generic[DataT]):
         title: for people.
         kind, mode: see `Kind` and `Mode`. A pure type implements `run` (a trigger `trigger`), an effect `call`, a wait
             `begin` and `resume`.
-        data_type: the Struct of ``data`` without the fields every node takes; a field's annotation says how templates in it
-            are rendered (`shared.nodes.fields`).
+        data_type: the Struct of ``data`` without the fields every node takes; a field's annotation says how templates
+            in it are rendered (`shared.nodes.fields`).
         example: a ``data`` object that validates, and runs in the conformance suite.
         example_context: outputs by node id that the example's templates refer to.
     """

@@ -83,7 +83,7 @@ class Registry:
 
     def schema(self, component: str) -> dict[str, Any]:
         """The JSON Schema of the type's ``data``."""
-        return msgspec.json.schema(self.type_of(component).Data)
+        return msgspec.json.schema(self.type_of(component).data_type)
 
     def type_of(self, component: str) -> NodeType[Any]:
         """The node type of a canonical component id.

@@ -24,7 +24,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ScheduledTrigger(NodeType[Data]):
-    """Output ``{run_id, trigger_type, scheduled_at}``; started by hand, that is null and ``context`` stands beside it."""
+    """Output ``{run_id, trigger_type, scheduled_at}``; started by hand that is null, and ``context`` is there too."""
 
     component_id = "scheduled_trigger"
     aliases = ("schedule_trigger",)

@@ -5,7 +5,7 @@ msgspec judges the leaves. Templates are judged when they have been rendered.
 """
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -51,15 +51,18 @@ def object_faults(struct: type[msgspec.Struct], data: Mapping[str, Any], path: s
     nearest = Nearest()
     for name in data:
         if name not in fields:
-            legal = f"legal fields are {listed(fields)}" if fields else "it takes no fields of its own"
-            message = f"{shown(name)} is not a field here; {legal}{nearest.hint(name, list(fields))}"
-            yield Fault(f"{path}.{name}", "unknown_field", _sentence(message))
+            yield Fault(f"{path}.{name}", "unknown_field", _unknown(name, tuple(fields), nearest))
     for field in fields.values():
         if field.name in data:
             templated = field.rendering is not Rendering.NONE
             yield from _value_faults(field.annotation, data[field.name], f"{path}.{field.name}", templated=templated)
         elif field.required:
             yield Fault(f"{path}.{field.name}", "required", f'"{field.name}" is required.')
+
+
+def _unknown(name: str, legal: Sequence[str], nearest: Nearest) -> str:
+    fields = f"the fields of its own are {listed(legal)}" if legal else "it has no fields of its own"
+    return f"{shown(name)} is no field of this node; {fields}{nearest.hint(name, lambda: legal)}"
 
 
 def _value_faults(annotation: Any, value: Any, path: str, *, templated: bool) -> Iterator[Fault]:

@@ -5,8 +5,8 @@ from io import StringIO
 from typing import Any, TextIO
 
 from liquid import BoundTemplate, RenderContext, Token
-from liquid.context import UNDEFINED
 from liquid.exceptions import LoopIterationLimitError
+from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
 from shared.templates import limits

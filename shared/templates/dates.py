@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dateutil import parser
+from dateutil import parser  # type: ignore[import-untyped]
 from liquid.exceptions import FilterArgumentError
 
 from shared.errors import NotFoundError

@@ -7,7 +7,7 @@ from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.capture_tag import CaptureNode, CaptureTag
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
-from liquid.builtin.tags.echo_tag import EchoTag
+from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.builtin.tags.ifchanged_tag import IfChangedNode, IfChangedTag
 from liquid.exceptions import LoopIterationLimitError
 
@@ -30,10 +30,19 @@ class ValueOutput(Output):
     node_class = ValueNode
 
 
-class Echo(EchoTag):
+class EchoValueNode(EchoNode):
     """``{% echo expression %}``."""
 
-    node_class = ValueNode
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        return cast(TextBuffer, buffer).write_value(self.expression.evaluate(context))
+
+
+class Echo(EchoTag):
+    """Parses ``{% echo %}``."""
+
+    node_class = EchoValueNode
 
 
 class CycleValueNode(CycleNode):

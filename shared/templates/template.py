@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from liquid import BoundTemplate
 from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
@@ -16,6 +16,8 @@ from shared.templates.errors import TemplateError, TemplateSyntaxError, Undefine
 from shared.templates.syntax import check_source, explained
 from shared.templates.values import json_value, text_of
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Scope = Mapping[str, Any]
 #: Text and plain paths (``n1.user.name``) in the order they are written.
 Parts = tuple[str | tuple[str, ...], ...]
@@ -129,10 +131,10 @@ def _follow(scope: Scope, path: str | tuple[str, ...]) -> Any:
     return found
 
 
-def _guarded(render: Callable[..., Any], *arguments: Any) -> Any:
+def _guarded(render: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
     """Render, with whatever goes wrong as a `TemplateError`."""
     try:
-        return render(*arguments)
+        return render(*arguments, **keywords)
     except TemplateError:
         raise
     except LiquidInterrupt as error:
