@@ -246,9 +246,8 @@ def _postgres_settings(port: int, *, durable: bool) -> dict[str, str | int]:
 
 
 def _conf(settings: Mapping[str, str | int]) -> str:
-    """Postgresql.conf, written anew at each start; ``local.conf`` beside it may add to it."""
-    lines = [f"{name} = '{value}'" for name, value in settings.items()]
-    return "\n".join([*lines, "include_if_exists 'local.conf'", ""])
+    """The text of postgresql.conf, written anew at each start."""
+    return "".join(f"{name} = '{value}'\n" for name, value in settings.items())
 
 
 def _await_server(name: str, process: subprocess.Popen[bytes], ready: processes.Condition, log: Path) -> None:

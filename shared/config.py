@@ -4,7 +4,7 @@ Every field of `Config` is one environment variable, ``EDGEWISE_`` + the field's
 as ``..._FILE`` instead, the path of a file that holds it. docs/configuration.md is made by `table`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import NODEFAULT, Meta
 
+from shared.egress.allow import parse_allow
 from shared.errors import ConfigError, Fault
+from shared.vault import parse_keys
 
 PREFIX = "EDGEWISE_"
 _FILE = "_FILE"
@@ -198,6 +200,7 @@ _SCHEMES = {
 
 def _cross(values: Mapping[str, Any]) -> Iterator[Fault]:
     """The rules that a type can't state."""
+    yield from _syntax(values)
     for name, schemes in _SCHEMES.items():
         text = values.get(name)
         if text and not _is_url(text, schemes):
@@ -208,6 +211,19 @@ def _cross(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(
             f"{PREFIX}JWT_SECRET", "invalid", f"{PREFIX}JWT_SECRET must have at least {_LEAST_SECRET_BYTES} bytes."
         )
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {"vault_keys": parse_keys, "egress_allow": parse_allow}
+
+
+def _syntax(values: Mapping[str, Any]) -> Iterator[Fault]:
+    """The faults of values with a syntax of their own."""
+    for name, parse in _PARSERS.items():
+        try:
+            if name in values:
+                parse(values[name])
+        except ConfigError as error:
+            yield from error.faults
 
 
 def _is_url(text: str, schemes: tuple[str, ...]) -> bool:

@@ -1,0 +1,65 @@
+# Everything a developer or a user starts begins here. On a fresh machine python3 (3.11 or newer) and make are enough:
+# each target brings the virtual environment it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+UV := $(VENV)/uv/bin/uv
+READY := $(VENV)/.ready
+SOURCES := api scheduler worker shared deploy tests
+
+# A mirror that pip is told to use is meant for uv too.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+.PHONY: help run test check format bench drills lock docs clean
+
+help: ## Show this help.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+run: $(READY) ## Start everything, run the sample workflow, serve until Ctrl-C (ARGS=--exit: end after the run).
+	@$(BIN)/python -m deploy.sample $(ARGS)
+
+test: $(READY) ## Run the tests (ARGS: passed on to pytest).
+	$(BIN)/pytest -n auto --dist loadfile -m "not drill" $(ARGS)
+
+check: $(READY) ## Check formatting, lint, types and the layering of packages.
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format and mend what can be mended without thought.
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(READY) ## Measure the figures of docs/decisions.md (ARGS: which).
+	$(BIN)/python -m tests.bench $(ARGS)
+
+drills: $(READY) ## Kill, stop and empty things while runs are in flight; takes minutes.
+	$(BIN)/pytest -m drill tests/faults $(ARGS)
+
+lock: $(UV) ## Refresh requirements.lock from pyproject.toml (ARGS=--upgrade: to the newest versions).
+	$(UV) pip compile --quiet --python $(BIN)/python --universal --generate-hashes --python-version 3.11 \
+		--extra embedded --group dev --no-emit-index-url --custom-compile-command "make lock" \
+		$(ARGS) -o requirements.lock pyproject.toml
+
+docs: $(READY) ## Write the documentation that is made from the code.
+	$(BIN)/python -m deploy.reference docs/configuration.md
+
+clean: ## Remove the virtual environment and every cache; data in .edgewise stays.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+
+$(READY): $(UV) requirements.lock pyproject.toml
+	@echo "installing the locked dependencies"
+	@$(UV) pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("Edgewise needs Python 3.11 or newer, not " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/uv uv==$(UV_VERSION)
