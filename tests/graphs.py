@@ -88,7 +88,7 @@ def outputs(raw: Mapping[str, Any]) -> list[str | None]:
 
 @st.composite
 def graphs(draw: st.DrawFn, *, joins: bool = True, size: int = 12) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A valid graph: conditions, switches, error handles, dead ends, parallel edges, references, and counts if ``joins``."""
+    """A valid graph: conditions, switches, error handles, dead ends, parallel edges, references, maybe counts."""
     count = draw(st.integers(1, size))
     nodes = [node("n0", "manual_trigger")]
     edges: list[dict[str, Any]] = []
