@@ -1,0 +1,50 @@
+"""Dramatiq's side of the worker: its actors, and the event loop they run on."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import dramatiq
+from dramatiq import asyncio as dramatiq_asyncio
+from dramatiq.asyncio import EventLoopThread, async_to_sync, set_event_loop_thread
+
+from shared.broker import StepBroker, decode_references
+from shared.lanes import LANES, Reference
+
+Take = Callable[[Sequence[Reference]], Awaitable[None]]
+
+
+class MainLoop(EventLoopThread):
+    """Lets async actors run on the loop the process already has, instead of on a thread of Dramatiq's own.
+
+    The pool, the heartbeat and the effects live on that loop, and the heartbeat must stop when it does.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(logging.getLogger(__name__))
+        self.loop.close()
+        self.loop = loop
+
+
+def declare(broker: StepBroker, loop: asyncio.AbstractEventLoop, take: Take) -> None:
+    """Make one actor per lane; each hands the references of a message to ``take`` on ``loop``.
+
+    The message is acknowledged when ``take`` returns. An error is not retried by Dramatiq: the lease and rescue are
+    what brings steps back.
+    """
+    set_event_loop_thread(MainLoop(loop))
+    for lane in LANES.values():
+        dramatiq.actor(async_to_sync(_body(take)), actor_name=lane.queue, queue_name=lane.queue, priority=lane.rank, broker=broker)
+
+
+def withdraw() -> None:
+    """Forget the loop; call when the Dramatiq worker has stopped."""
+    dramatiq_asyncio.set_event_loop_thread(None)
+
+
+def _body(take: Take) -> Callable[[Sequence[Sequence[Any]]], Awaitable[None]]:
+    async def actor(wire: Sequence[Sequence[Any]]) -> None:
+        await take(decode_references(wire))
+
+    return actor

@@ -1,0 +1,160 @@
+"""The worker process."""
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import dramatiq
+import structlog
+import uvloop
+
+from shared.broker import Announcer, StepBroker
+from shared.config import Config
+from shared.db import CONNECTION_ERRORS, Clock, keep_in_step, open_pool
+from shared.egress.allow import parse_allow
+from shared.egress.client import EgressClient
+from shared.egress.guard import Guard
+from shared.ids import Mint
+from shared.metrics import EGRESS, announce_build
+from shared.nodes.registry import default_registry
+from shared.probes import serve_probes
+from worker import actors
+from worker.capacity import Capacity
+from worker.executor import Executor
+from worker.holdings import Held
+from worker.incarnation import Incarnation
+from worker.plans import Plans
+from worker.walk import Tools
+
+_log = structlog.get_logger(__name__)
+
+#: Milliseconds between an idle thread's looks at whether it should stop.
+_WORKER_TIMEOUT = 1000
+#: Seconds without a poll of the broker after which the worker is not ready.
+_POLL_AGE = 15.0
+
+
+def main(config: Config) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config))
+
+
+async def serve(config: Config) -> None:
+    """Run a worker on this loop until it is told to stop."""
+    announce_build("worker")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    pool = await _patiently(lambda: open_pool(config.database_url, size=config.worker_pool, name="worker"), stopping)
+    if pool is None:
+        return
+    worker = await Worker.start(config, pool)
+    probes = await serve_probes(config.metrics_host, config.metrics_port, worker.checks())
+    _log.info("worker ready", incarnation=str(worker.incarnation.id), probes=probes.port)
+    await stopping.wait()
+    _log.info("worker stopping", in_flight=worker.capacity.used)
+    await worker.stop()
+    await probes.close()
+    await pool.close()
+
+
+async def _patiently(
+    open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event
+) -> asyncpg.Pool | None:
+    """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
+    while not stopping.is_set():
+        try:
+            return await open_()
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            _log.warning("waiting for the database", error=repr(error))
+            try:
+                await asyncio.wait_for(stopping.wait(), timeout=1.0)
+            except TimeoutError:
+                continue
+    return None
+
+
+class Worker:
+    """The parts of a worker, started and stopped in order. Make it with `Worker.start`."""
+
+    def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock) -> None:
+        mint = Mint(clock.milliseconds)
+        held = Held()
+        self._config = config
+        self._pool = pool
+        self._clock = asyncio.create_task(keep_in_step(clock, pool))
+        self._egress = EgressClient(
+            Guard(parse_allow(config.egress_allow)),
+            limit=config.worker_slots,
+            proxy=config.egress_proxy or None,
+            on_result=lambda outcome: EGRESS.labels(outcome).inc(),
+        )
+        self._announcer = Announcer(config.broker_url)
+        self.capacity = Capacity(config.worker_slots)
+        self.incarnation = Incarnation(
+            config.database_url, lease=config.lease_seconds, new_id=mint.uuid, holdings=held
+        )
+        self._executor = Executor(
+            pool=pool,
+            plans=Plans(pool, default_registry()),
+            held=held,
+            incarnation=self.incarnation,
+            capacity=self.capacity,
+            announcer=self._announcer,
+            tools=Tools(clock, mint.uuid, random.random, self._egress),
+        )
+        self._broker = StepBroker(config.broker_url, room=self.capacity)
+        self._dramatiq = dramatiq.Worker(
+            self._broker, worker_threads=config.worker_threads, worker_timeout=_WORKER_TIMEOUT
+        )
+
+    @classmethod
+    async def start(cls, config: Config, pool: asyncpg.Pool) -> "Worker":
+        """Register an incarnation and take messages from now on."""
+        clock = Clock()
+        async with pool.acquire() as connection:
+            await clock.sync(connection)
+        worker = cls(config, pool, clock)
+        await worker.incarnation.start()
+        actors.declare(worker._broker, asyncio.get_running_loop(), worker._executor.take)  # noqa: SLF001 — its own
+        worker._dramatiq.start()  # noqa: SLF001
+        return worker
+
+    async def stop(self) -> None:
+        """Take nothing new, finish or give back what is in flight, and end the incarnation; within the grace period."""
+        began = time.monotonic()
+        self.capacity.close()
+        consumers = asyncio.create_task(asyncio.to_thread(self._dramatiq.stop, int(self._config.grace_seconds * 1000)))
+        await self._executor.stop(self._config.grace_seconds)
+        await consumers
+        actors.withdraw()
+        await self.incarnation.stop()
+        self._clock.cancel()
+        await asyncio.to_thread(self._announcer.close)
+        await self._egress.aclose()
+        _log.info("worker stopped", seconds=round(time.monotonic() - began, 3))
+
+    def checks(self) -> dict[str, Callable[[], Awaitable[str | None]]]:
+        """What must hold for this worker to be ready, as named checks that say what is missing."""
+        return {"database": self._check_database, "broker": self._check_broker, "lease": self._check_lease}
+
+    async def _check_database(self) -> str | None:
+        try:
+            await self._pool.fetchval("SELECT 1", timeout=2.0)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            return f"Postgres does not answer: {type(error).__name__}."
+        return None
+
+    async def _check_broker(self) -> str | None:
+        age = time.monotonic() - self._broker.polled_at
+        if age > _POLL_AGE and self.capacity.free() > 0:
+            return f"The broker was last polled {age:.0f} seconds ago."
+        return None
+
+    async def _check_lease(self) -> str | None:
+        return None if self.incarnation.is_fresh() else "The last heartbeat is older than half a lease."
