@@ -47,7 +47,9 @@ class SmallCatalogue:
         return HANDLES.get(component, ())
 
     def check(self, component: str, data: Mapping[str, Any], path: str) -> tuple[list[Fault], frozenset[str]]:
-        faults = [Fault(f"{path}.?", "unknown_field", f"{len(name)}") for name in data if name not in LEGAL]
+        faults = [
+            Fault(f"{path}.{name}", "unknown_field", f"There is no field {name}.") for name in data if name not in LEGAL
+        ]
         refs = data.get("refs")
         return faults, frozenset(ref for ref in refs if isinstance(ref, str)) if isinstance(refs, list) else frozenset()
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from shared.errors import Fault
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue, Kind, Mode
 from shared.graph.settings import DEFAULT, NodeSettings, read_settings
-from shared.graph.suggest import Nearest, shown
+from shared.graph.suggest import Nearest, clean, shown
 
 MAX_NODES: Final = 2_000
 MAX_EDGES: Final = 10_000
@@ -154,7 +154,8 @@ class Reader:
             message = 'No handle may be called "error": it is the one that continue_on_error opens.'
             self._fault(path, "reserved_handle", message)
         faults, node.roots = catalogue.check(component, node.config, path)
-        self._faults.extend(faults)
+        # Names of fields stand in paths, and a caller may call a field anything.
+        self._faults.extend(Fault(clean(fault.path), fault.code, clean(fault.message)) for fault in faults)
 
     def _edge(self, raw: Any, path: str) -> Edge | None:
         if not isinstance(raw, dict):

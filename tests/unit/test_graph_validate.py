@@ -272,7 +272,8 @@ def test_documentation_fields_are_for_every_node():
     """What documents a node never reaches its type, and what is not a setting does."""
     documentation = {"description": "d", "label": "l", "uiId": "u", "operation": "o", "notes": ["n"]}
     assert data_faults("http", url="x", **documentation) == set()
-    assert data_faults("http", on_crash="fail") == {"nodes[1].data.?: unknown_field"}
+    assert data_faults("http", **{"\ud800": 1}) == {"nodes[1].data.\\ud800: unknown_field"}
+    assert data_faults("http", on_crash="fail") == {"nodes[1].data.on_crash: unknown_field"}
 
 
 @pytest.mark.parametrize("root", ["t", "a", "trigger", "run", "workflow", "vault", "nodes"])
