@@ -70,7 +70,7 @@ class Postgres:
         self._folder = folder.resolve()
         self._data = self._folder / "postgres"
         self._log = self._folder / "postgres.log"
-        self._port = port
+        self.port = port
         self._durable = durable
         self._password = password
         self._bin = _postgres_programs()
@@ -83,7 +83,7 @@ class Postgres:
 
     def url_of(self, database: str) -> str:
         """Of any database of this server, as the owner."""
-        return f"postgresql://{_SUPERUSER}:{self._password}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{_SUPERUSER}:{self._password}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:
         """See `Server.prepare`."""
@@ -92,7 +92,7 @@ class Postgres:
         identity.own(self._data, self._run_as)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
-        (self._data / "postgresql.conf").write_text(_conf(_postgres_settings(self._port, durable=self._durable)))
+        (self._data / "postgresql.conf").write_text(_conf(_postgres_settings(self.port, durable=self._durable)))
         (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
         self._clear_stale_pid()
 
@@ -175,19 +175,19 @@ class Valkey:
         self._folder = folder.resolve()
         self._data = self._folder / "redis"
         self._log = self._folder / "redis.log"
-        self._port = port
+        self.port = port
         self._password = password
 
     @property
     def url(self) -> str:
         """Of database 0."""
-        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
         """See `Server.prepare`."""
         self._data.mkdir(mode=0o700, exist_ok=True)
         lines = (
-            f"port {self._port}", "bind 127.0.0.1", f"requirepass {self._password}", "appendonly no", 'save ""',
+            f"port {self.port}", "bind 127.0.0.1", f"requirepass {self._password}", "appendonly no", 'save ""',
             "daemonize no", "loglevel warning", "maxmemory-policy noeviction", "tcp-keepalive 60",
         )  # fmt: skip
         conf = self._data / "valkey.conf"
@@ -211,7 +211,7 @@ class Valkey:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
                 return b"+OK\r\n+PONG" in connection.recv(64)
         except OSError:

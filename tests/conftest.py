@@ -1,0 +1,103 @@
+"""What tests share: real servers of their own, and a fresh database for each test that asks for one.
+
+Servers start when the first test needs them, once per pytest process (with xdist: per worker), in a temporary folder
+on ports nobody else has, and die with the process however it ends.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import asyncpg
+import pytest
+from hypothesis import settings
+
+from deploy import processes
+from deploy.embedded import Postgres, Server, Valkey
+from deploy.ports import Ports
+from shared.migrate import migrate
+
+_TEMPLATE = "edgewise_template"
+_PASSWORD = "onlyfortests"
+_numbers = count(1)
+
+settings.register_profile("edgewise", deadline=None, max_examples=100)
+settings.load_profile("edgewise")
+
+
+@pytest.fixture(scope="session")
+def ports() -> Iterator[Ports]:
+    """Ports that nobody else on this machine uses."""
+    ports = Ports()
+    yield ports
+    ports.release()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterator[Postgres]:
+    """A PostgreSQL server that holds a migrated template database; it gives up durability for speed."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), ports.any(), _PASSWORD, durable=False)
+    with _running(server):
+        asyncio.run(_execute(server, f"CREATE DATABASE {_TEMPLATE}"))
+        asyncio.run(migrate(server.url_of(_TEMPLATE)))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterator[Valkey]:
+    """A Valkey server."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"), ports.any(), _PASSWORD)
+    with _running(server):
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """A migrated database of this test's own, as its owner."""
+    name = f"test_{next(_numbers)}"
+    # Copying files is ten times as fast as writing the pages of the template to the log.
+    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy"))
+    yield postgres.url_of(name)
+    asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def empty_database_url(postgres: Postgres) -> Iterator[str]:
+    """A database of this test's own with nothing in it, as its owner."""
+    name = f"test_{next(_numbers)}"
+    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy"))
+    yield postgres.url_of(name)
+    asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def broker_url(valkey: Valkey) -> str:
+    """A Redis-protocol server with nothing in it."""
+    with socket.create_connection(("127.0.0.1", valkey.port), timeout=5) as connection:
+        connection.sendall(f"AUTH {_PASSWORD}\r\nFLUSHALL\r\n".encode())
+        answer = b""
+        while answer.count(b"\r\n") < 2:
+            answer += connection.recv(64)
+    assert answer == b"+OK\r\n+OK\r\n"
+    return valkey.url
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[None]:
+    server.prepare()
+    process = server.spawn()
+    try:
+        server.wait_ready(process)
+        yield
+    finally:
+        processes.stop(process, server.stop_signal, seconds=10)
+
+
+async def _execute(server: Postgres, statement: str) -> None:
+    connection = await asyncpg.connect(server.url_of("postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
