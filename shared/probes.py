@@ -44,9 +44,9 @@ async def serve_probes(host: str, port: int, checks: Mapping[str, Check]) -> Pro
     """
     app = web.Application()
     add_probe_routes(app, checks)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, host, port, shutdown_timeout=1.0)
+    site = web.TCPSite(runner, host, port)
     try:
         await site.start()
     except OSError:
