@@ -55,14 +55,23 @@ async def serve_probes(host: str, port: int, checks: Mapping[str, Check]) -> Pro
     return Probes(runner.addresses[0][1], runner)
 
 
-def add_probe_routes(app: web.Application, checks: Mapping[str, Check]) -> None:
-    """Add ``/healthz``, ``/readyz`` and ``/metrics`` to an application."""
+def add_probe_routes(
+    app: web.Application, checks: Mapping[str, Check], reported: Mapping[str, Check] | None = None
+) -> None:
+    """Add ``/healthz``, ``/readyz`` and ``/metrics`` to an application.
+
+    Args:
+        checks: what must be well for ``/readyz`` to answer 200.
+        reported: what ``/readyz`` tells about under ``degraded``, and answers 200 without.
+    """
 
     async def readyz(_request: web.Request) -> web.Response:
         missing = await failing(checks)
+        degraded = await failing(reported or {})
+        told = {"degraded": degraded} if degraded else {}
         if not missing:
-            return _answer(200, {"status": "ready"})
-        return _answer(503, {"status": "unready", "missing": missing})
+            return _answer(200, {"status": "ready", **told})
+        return _answer(503, {"status": "unready", "missing": missing, **told})
 
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", readyz)

@@ -1,8 +1,9 @@
 -- name: get
--- A run of a workspace.
-SELECT id, workspace_id, workflow_id, version, created_at, trigger_type, trigger_payload, status, started_at,
-       completed_at, error_message
-FROM runs WHERE id = $2 AND workspace_id = $1;
+-- A run of a workspace, unless its workflow was deleted.
+SELECT r.id, r.workspace_id, r.workflow_id, r.version, r.created_at, r.trigger_type, r.trigger_payload, r.status,
+       r.started_at, r.completed_at, r.error_message
+FROM runs r JOIN workflows w ON w.id = r.workflow_id
+WHERE r.id = $2 AND r.workspace_id = $1 AND w.deleted_at IS NULL;
 
 -- name: graph
 -- The source of the version a run is of; no row once its workflow was removed.

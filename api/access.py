@@ -1,0 +1,38 @@
+"""Who is calling and what they may do: the scopes, and what each route asks for."""
+
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+
+class Scope(StrEnum):
+    """The scopes a token may carry; ``admin`` is all of them."""
+
+    WORKFLOWS_READ = "workflows:read"
+    WORKFLOWS_WRITE = "workflows:write"
+    WORKFLOWS_EXECUTE = "workflows:execute"
+    VAULT_READ = "vault:read"
+    VAULT_WRITE = "vault:write"
+    ADMIN = "admin"
+
+
+#: The marker of a route that needs no token.
+PUBLIC: Final = "public"
+
+Access: TypeAlias = Scope | Literal["public"]
+
+
+class Principal(NamedTuple):
+    """Who is calling.
+
+    Attributes:
+        subject: ``sub`` of the token.
+    """
+
+    subject: str
+    workspace_id: UUID
+    scopes: frozenset[str]
+
+    def may(self, needed: Scope) -> bool:
+        """Whether the scopes are enough."""
+        return needed in self.scopes or Scope.ADMIN in self.scopes

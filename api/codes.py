@@ -1,0 +1,98 @@
+"""Every code the service can give, and what to do about it: the text of ``/errors/{code}``.
+
+A test collects the codes from the sources and holds them against this table.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+#: Codes of whole answers (``code``).
+ERRORS: Final[Mapping[str, str]] = {
+    "backlog_full": (
+        "So many runs are open that new ones would only wait. Nothing was started. Repeat the request after the number of "
+        "seconds in Retry-After."
+    ),
+    "bad_request": "The request could not be read: its framing, its coding or its headers are broken.",
+    "body_too_large": "The body has more bytes than this route takes. The message names the limit.",
+    "database_busy": (
+        "The database works, and could not do this now: locks or time-outs were in the way. Nothing was changed. Repeat "
+        "the request."
+    ),
+    "database_unavailable": (
+        "The database did not answer in time. Repeat the request after the number of seconds in Retry-After. A request "
+        "that was under way may have been carried out; with an Idempotency-Key a repeat finds it."
+    ),
+    "idempotency_in_progress": "Another request with the same Idempotency-Key is under way. Repeat this one in a moment.",
+    "idempotency_key_reused": (
+        "An Idempotency-Key belongs to one request. This one was used with another body in the last 24 hours: take a "
+        "fresh key."
+    ),
+    "internal_error": (
+        "Something broke in the service, and it is not the request's fault. The service's log tells more under the "
+        "request id of the answer (X-Request-Id)."
+    ),
+    "invalid_idempotency_key": "An Idempotency-Key is a text of 1 to 255 printable ASCII characters, such as a UUID.",
+    "invalid_parameter": "A query parameter is unknown, given twice or not legal. errors names each of them and its rule.",
+    "json_too_deep": "The body is JSON whose arrays and objects nest deeper than the service reads.",
+    "malformed_body": "The body is not what its Content-Type says.",
+    "malformed_json": "The body is not JSON. The message names the line and the column where reading stopped.",
+    "method_not_allowed": "The path exists, and not with this method. The header Allow lists those it is served with.",
+    "not_found": (
+        "There is no such thing in the workspace of the token: the id is wrong, the thing was deleted, or it belongs to "
+        "another workspace."
+    ),
+    "object_expected": "The body is JSON, and not an object. This route takes an object: {...}.",
+    "precondition_failed": (
+        "The thing has changed since it was read: its ETag is not the one of If-Match. Read it again, make the change "
+        "again, and repeat."
+    ),
+    "route_not_found": "There is nothing at this path. /docs lists what there is.",
+    "scope_missing": "The token is valid, and lacks the scope that this route asks for. The message names it.",
+    "token_expired": "The token's time (exp) is over. Get a new one.",
+    "token_invalid": (
+        "The token is no JWT that is trusted here: its signature, algorithm, issuer, audience or claims are not right. "
+        "The message says which."
+    ),
+    "token_missing": "This route needs a token in the header Authorization: Bearer <JWT>.",
+    "unknown_component": "A workflow uses a node type that is not installed in this process.",
+    "unsupported_media_type": "The Content-Type is none that this route reads.",
+    "validation_failed": (
+        "The request could be read and breaks rules. errors lists every fault with its path, its code and a sentence; "
+        "nothing was stored."
+    ),
+    "webhook_not_found": "No workflow has a webhook with this token: it was mistyped, rotated, or its workflow deleted.",
+    "workflow_inactive": "The workflow is inactive and can't be started. Activate it: PUT with is_active true.",
+    "workspace_missing": "The token is valid, and does not name a workspace in the claim that is configured for it.",
+}
+
+#: Codes of single faults (``errors[].code``).
+FAULTS: Final[Mapping[str, str]] = {
+    "cycle": "Edges lead back to where they came from. The message names the cycle; take one of its edges out.",
+    "duplicate_id": "Two nodes, or two edges, have the same id. Ids are unique.",
+    "edge_into_trigger": "An edge leads into the trigger. Nothing comes before a trigger.",
+    "given_twice": "A query parameter is given more than once.",
+    "handle_required": "The source of this edge has several outputs; the edge must name one in sourceHandle.",
+    "invalid_cursor": "A cursor is taken from a Link header and passed on unchanged.",
+    "invalid_id": "An id has characters or a length that ids do not have.",
+    "invalid_schedule": "Schedule type, value or time zone are not legal together. The message names the legal forms.",
+    "invalid_size": "A list has too few or too many elements.",
+    "invalid_type": "A value has another JSON type than the one that stands here.",
+    "invalid_value": "A value is not legal here. The message names those that are.",
+    "no_trigger": "None of the nodes is a trigger. A workflow has exactly one.",
+    "page_too_deep": "Pages by number reach only the newest runs. Follow links.next, which goes on by cursor.",
+    "parameter_missing": "A required field is missing.",
+    "required": "Something that must be there is missing.",
+    "reserved_handle": "A handle has a name that means something to the engine.",
+    "reserved_id": "A node has a name that means something in templates.",
+    "schedule_conflict": "The workflow and its trigger both say when it runs, and not the same.",
+    "setting_not_allowed": "This kind of node does not take this setting.",
+    "several_triggers": "More than one of the nodes is a trigger. A workflow has exactly one.",
+    "template_syntax": "A template can't be parsed. The message says where.",
+    "unknown_authorization": "The workspace has no authorization with this id.",
+    "unknown_component": "There is no node type with this componentId. The message names the nearest one.",
+    "unknown_field": "A field is not known here. The message names the nearest one and those that are legal.",
+    "unknown_handle": "The source of this edge has no output of this name.",
+    "unknown_node": "An edge names a node that does not exist.",
+    "unknown_reference": "A template names something it can't see: it sees what runs before it, and nothing else.",
+    "unreachable_node": "No edges lead from the trigger to this node.",
+}

@@ -1,0 +1,49 @@
+"""What handlers work with: made once when the process starts, handed to every call."""
+
+from typing import Protocol
+
+import asyncpg
+import msgspec
+
+from api.auth import Gatekeeper
+from api.backlog import Backlog
+from api.run_graphs import RunGraphs
+from api.webhook_targets import WebhookTargets
+from shared.config import Config
+from shared.db import Clock
+from shared.ids import Mint
+from shared.ingest import Accepted, Executes, Trigger
+from shared.nodes.registry import Registry
+from shared.vault import KeyRing
+
+
+class Accepts(Protocol):
+    """What is needed of `shared.ingest.Ingest`."""
+
+    async def accept(self, trigger: Trigger) -> Accepted | None:
+        """Make a run of a trigger; durable when this returns."""
+        ...
+
+    async def accept_on(self, connection: Executes, trigger: Trigger) -> Accepted | None:
+        """The same in the caller's transaction."""
+        ...
+
+    def announce(self, accepted: list[Accepted | None]) -> None:
+        """Send the messages of durable runs."""
+        ...
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """The collaborators of one api process."""
+
+    config: Config
+    pool: asyncpg.Pool
+    ingest: Accepts
+    clock: Clock
+    mint: Mint
+    keys: KeyRing
+    registry: Registry
+    gatekeeper: Gatekeeper
+    webhooks: WebhookTargets
+    backlog: Backlog
+    graphs: RunGraphs

@@ -1,0 +1,156 @@
+"""What a request makes of a workflow: every rule that needs no database, all faults at once. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from api.fields import read_fields
+from api.workflow_fields import READ_ONLY, REQUIRED, NewWorkflow, Settings
+from shared import schedule
+from shared.errors import Fault, InvalidError
+from shared.graph.catalogue import Catalogue
+from shared.graph.plan import Plan, compile_plan
+from shared.schedule import Schedule
+from shared.states import Priority
+from shared.store.workflows import WorkflowRow
+from shared.templates import jsontext
+
+SCHEDULED_TRIGGER: Final = "scheduled_trigger"
+PRIORITIES: Final = tuple(Priority)
+_SCHEDULE_FIELDS: Final = ("schedule_type", "schedule_value")
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "description": None,
+    "authorization_id": None,
+    "is_active": True,
+    "schedule_type": "manual",
+    "schedule_value": None,
+    "timezone": "UTC",
+    "settings": {},
+}
+
+
+class Draft(NamedTuple):
+    """A workflow about to be saved.
+
+    Attributes:
+        plan: None if the graph has faults.
+        schedule: as it will be stored, from the workflow's own fields or from its trigger.
+        values: name, description, authorization_id (text), is_active.
+        nodes, edges, settings: JSON text.
+    """
+
+    values: Mapping[str, Any]
+    plan: Plan | None
+    schedule: Schedule
+    nodes: str
+    edges: str
+    settings: str
+    priority: int
+
+
+class Base(NamedTuple):
+    """What a change starts from: the stored workflow, decoded."""
+
+    values: Mapping[str, Any]
+    own_schedule: bool
+
+
+def base_of(row: WorkflowRow) -> Base:
+    """The stored workflow; its schedule counts as its own unless its trigger carries one."""
+    nodes = jsontext.decode(row.nodes or "[]")
+    trigger: dict[str, Any] = next((node for node in nodes if node["id"] == row.trigger_node), {})
+    carried = row.trigger_component == SCHEDULED_TRIGGER and _carried(trigger.get("data", {})) is not None
+    values = {
+        "name": row.name,
+        "description": row.description,
+        "is_active": row.is_active,
+        "schedule_type": row.schedule_type,
+        "schedule_value": row.schedule_value,
+        "timezone": row.timezone,
+        "settings": jsontext.decode(row.settings),
+        "nodes": nodes,
+        "edges": jsontext.decode(row.edges or "[]"),
+    }
+    return Base(values, own_schedule=not carried)
+
+
+def draft(raw: Mapping[str, Any], catalogue: Catalogue, base: Base | None = None) -> tuple[Draft, list[Fault]]:
+    """The workflow that a request makes, of nothing or of a stored one, and everything that is wrong with it."""
+    given, faults = read_fields(NewWorkflow, raw, ignored=READ_ONLY)
+    if given.get("schedule_type", "") is None:
+        given["schedule_type"] = "manual"
+    if base is None:
+        faults += [_missing(name) for name in REQUIRED if name not in raw]
+    settings, wrong = read_fields(Settings, given.get("settings", {}), prefix="settings.")
+    values = {**_DEFAULTS, **(base.values if base else {}), **given}
+    if "settings" not in given:
+        settings = values["settings"]
+    plan, graph_faults = _compile(values, given, catalogue, base)
+    own = _own_schedule(given, values, settings, base)
+    scheduled, schedule_faults = _settle_schedule(own, plan)
+    made = Draft(
+        values,
+        plan,
+        scheduled,
+        jsontext.encode(values.get("nodes", [])),
+        jsontext.encode(values.get("edges", [])),
+        jsontext.encode(settings),
+        PRIORITIES.index(Priority(settings.get("priority", Priority.NORMAL))),
+    )
+    return made, [*faults, *wrong, *schedule_faults, *graph_faults]
+
+
+def _missing(name: str) -> Fault:
+    return Fault(name, "parameter_missing", f"The '{name}' parameter is required for this request.")
+
+
+def _compile(
+    values: Mapping[str, Any], given: Mapping[str, Any], catalogue: Catalogue, base: Base | None
+) -> tuple[Plan | None, list[Fault]]:
+    """The plan of the graph. Where a list is missing or no list at all, that fault has been told."""
+    if "nodes" not in values or "edges" not in values:
+        return None, []
+    try:
+        return compile_plan(values["nodes"], values["edges"], catalogue), []
+    except InvalidError as error:
+        return None, list(error.faults)
+
+
+def _own_schedule(
+    given: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any], base: Base | None
+) -> Schedule:
+    """The schedule that stands on the workflow itself; manual if none does."""
+    frame = Schedule("manual", None, values["timezone"], **_dst(settings))
+    if base is not None and not base.own_schedule and not any(name in given for name in _SCHEDULE_FIELDS):
+        return frame
+    return msgspec.structs.replace(frame, type=values["schedule_type"], value=values["schedule_value"])
+
+
+def _dst(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {name: settings[name] for name in ("dst_gap", "dst_fold") if name in settings}
+
+
+def _settle_schedule(own: Schedule, plan: Plan | None) -> tuple[Schedule, list[Fault]]:
+    """The one schedule of a workflow, of what stands on it and what its trigger carries."""
+    wrong = schedule.check(own.type, own.value, own.timezone, dst_gap=own.dst_gap, dst_fold=own.dst_fold)
+    faults = [Fault(field, "invalid_schedule", f"{field}: {message}.") for field, message in wrong]
+    trigger = plan.nodes[plan.trigger] if plan is not None else None
+    carried = _carried(trigger.data) if trigger is not None and trigger.component == SCHEDULED_TRIGGER else None
+    if carried is None:
+        return own, faults
+    if own.type == "manual":
+        return msgspec.structs.replace(own, type=carried[0], value=carried[1]), faults
+    if (own.type, own.value) != carried:
+        message = (
+            f"The workflow's schedule is {own.type} {own.value!r} and its trigger's {carried[0]} {carried[1]!r}; "
+            "give one of them, or the same twice."
+        )
+        faults.append(Fault("schedule_type", "schedule_conflict", message))
+    return own, faults
+
+
+def _carried(data: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """Type and value of the schedule in the data of a scheduled trigger, None if there is none or it is manual."""
+    kind = data.get("schedule_type")
+    return None if kind in (None, "manual") else (kind, data.get("schedule_value"))

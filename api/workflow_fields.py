@@ -1,0 +1,100 @@
+"""The fields of a workflow as callers send and receive them."""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+ScheduleType = Literal["manual", "interval", "cron", "daily", "weekly", "monthly"]
+
+_Name = Annotated[str, Meta(min_length=1, max_length=255, description="a text of 1 to 255 characters")]
+_Description = Annotated[
+    Annotated[str, Meta(max_length=2000)] | None, Meta(description="a text of at most 2,000 characters, or null")
+]
+_AuthorizationId = Annotated[
+    str | None, Meta(description="the id of an authorization of this workspace (auth_...), or null")
+]
+_IsActive = Annotated[bool, Meta(description="true or false")]
+_ScheduleType = Annotated[
+    ScheduleType | None, Meta(description="one of manual, interval, cron, daily, weekly, monthly (null: manual)")
+]
+_ScheduleValue = Annotated[str | None, Meta(description="a text such as '5 minutes', '0 9 * * 1-5' or '09:00', or null")]
+_Timezone = Annotated[str, Meta(description="an IANA name such as UTC or Europe/Berlin")]
+_Nodes = Annotated[list[Any], Meta(description="a list of 1 to 2,000 nodes, exactly one of them a trigger")]
+_Edges = Annotated[list[Any], Meta(description="a list of at most 10,000 edges")]
+_Priority = Annotated[Literal["high", "normal", "low"], Meta(description="high, normal or low")]
+_Gap = Annotated[Literal["shift", "skip"], Meta(description="shift or skip")]
+_Fold = Annotated[Literal["first", "last", "both"], Meta(description="first, last or both")]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings of a workflow.
+
+    Attributes:
+        priority: the lane of its runs.
+        dst_gap: what becomes of a slot that a clock change skips.
+        dst_fold: at which of its two times a slot runs that a clock change repeats.
+    """
+
+    priority: _Priority = "normal"
+    dst_gap: _Gap = "shift"
+    dst_fold: _Fold = "first"
+
+
+_Settings = Annotated[dict[str, Any], Meta(description="an object of settings")]
+
+
+class NewWorkflow(msgspec.Struct, frozen=True):
+    """What a workflow is created of."""
+
+    name: _Name
+    nodes: _Nodes
+    edges: _Edges
+    description: _Description = None
+    authorization_id: _AuthorizationId = None
+    is_active: _IsActive = True
+    schedule_type: _ScheduleType = "manual"
+    schedule_value: _ScheduleValue = None
+    timezone: _Timezone = "UTC"
+    settings: _Settings = {}
+
+
+class WorkflowChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to change of a workflow; what is left out stays."""
+
+    name: _Name | UnsetType = UNSET
+    nodes: _Nodes | UnsetType = UNSET
+    edges: _Edges | UnsetType = UNSET
+    description: _Description | UnsetType = UNSET
+    authorization_id: _AuthorizationId | UnsetType = UNSET
+    is_active: _IsActive | UnsetType = UNSET
+    schedule_type: _ScheduleType | UnsetType = UNSET
+    schedule_value: _ScheduleValue | UnsetType = UNSET
+    timezone: _Timezone | UnsetType = UNSET
+    settings: _Settings | UnsetType = UNSET
+
+
+#: Fields of the workflow object that bodies may repeat and that mean nothing there.
+READ_ONLY: Final = frozenset({"id", "next_run_at", "webhook_url", "created_at", "updated_at", "version"})
+REQUIRED: Final = ("name", "nodes", "edges")
+
+
+class Workflow(msgspec.Struct, frozen=True, kw_only=True):
+    """The workflow object. Lists leave out ``nodes`` and ``edges``."""
+
+    id: str
+    name: str
+    description: str | None
+    nodes: msgspec.Raw | UnsetType = UNSET
+    edges: msgspec.Raw | UnsetType = UNSET
+    authorization_id: str | None
+    schedule_type: str
+    schedule_value: str | None
+    next_run_at: str | None
+    is_active: bool
+    webhook_url: str | None
+    created_at: str
+    updated_at: str
+    version: int
+    timezone: str
+    settings: msgspec.Raw

@@ -1,0 +1,217 @@
+"""Saving workflows: from a request's object to rows, each write with its audit row in the caller's transaction."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from api.call import Call, found
+from api.webhook_targets import TRIGGER_COMPONENT, hash_token
+from api.workflow_draft import Base, Draft, base_of, draft
+from api.workflow_view import etag, token_context
+from shared.db import Connection
+from shared.errors import Fault, InvalidError, NotFoundError, PreconditionFailedError
+from shared.graph.plan import PLAN_FORMAT, encode_plan
+from shared.graph.suggest import shown
+from shared.ids import Prefix, decode, encode, new_secret
+from shared.schedule import first_slot
+from shared.store import audit, authorizations, workflows
+from shared.store.workflows import Version, WorkflowRow
+
+#: Graphs with more elements than this are checked in a thread, so that they hold up no other request.
+_LARGE: Final = 50
+_QUOTED: Final = 3
+
+
+async def validate(call: Call, raw: Mapping[str, Any]) -> list[Fault]:
+    """Everything that creating this workflow would be refused for."""
+    made, faults = await _draft(call, raw, None)
+    async with call.reading() as connection:
+        _, more = await _authorization(connection, call, made)
+    return faults + more
+
+
+async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> WorkflowRow:
+    """Store a new workflow.
+
+    Raises:
+        InvalidError: with every fault.
+    """
+    made, faults = await _draft(call, raw, None)
+    authorization_id, more = await _authorization(connection, call, made)
+    _refuse(faults + more)
+    row = await _row(connection, call, made, authorization_id, None)
+    saved = await workflows.add(connection, row, _version(call, row, made))
+    await _audit(connection, call, "workflow.create", None, saved)
+    return saved
+
+
+async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Mapping[str, Any]) -> WorkflowRow:
+    """Change what the request says of a workflow; a new version if its graph or settings change.
+
+    Raises:
+        NotFoundError: if the workspace has no such workflow.
+        PreconditionFailedError: if ``If-Match`` names another state of it.
+        InvalidError: with every fault.
+    """
+    before = await _locked(connection, call, workflow_id)
+    made, faults = await _draft(call, raw, base_of(before))
+    authorization_id, more = await _authorization(connection, call, made)
+    _refuse(faults + more)
+    if "authorization_id" not in raw:
+        authorization_id = before.authorization_id
+    row = await _row(connection, call, made, authorization_id, before)
+    saved = await workflows.update(connection, row, _version(call, row, made) if row.version > before.version else None)
+    await _audit(connection, call, "workflow.update", before, saved)
+    return saved
+
+
+async def delete(connection: Connection, call: Call, workflow_id: UUID) -> None:
+    """Make a workflow gone, and end its open runs.
+
+    Raises:
+        NotFoundError, PreconditionFailedError: as in `update`.
+    """
+    before = await _locked(connection, call, workflow_id)
+    await workflows.mark_deleted(connection, before.workspace_id, workflow_id)
+    await _audit(connection, call, "workflow.delete", before, None)
+
+
+async def _locked(connection: Connection, call: Call, workflow_id: UUID) -> WorkflowRow:
+    row = found(await workflows.lock(connection, call.workspace_id, workflow_id), "workflow", call)
+    wanted = call.request.headers.get("If-Match")
+    if wanted is not None and wanted.strip() != "*" and etag(row) not in [tag.strip() for tag in wanted.split(",")]:
+        raise PreconditionFailedError(
+            "precondition_failed", f"The workflow has changed: its ETag is {etag(row)} now. Read it again and repeat."
+        )
+    return row
+
+
+async def _draft(call: Call, raw: Mapping[str, Any], base: Base | None) -> tuple[Draft, list[Fault]]:
+    work = partial(draft, raw, call.services.registry, base)
+    elements = sum(len(raw[name]) for name in ("nodes", "edges") if isinstance(raw.get(name), list))
+    return await asyncio.to_thread(work) if elements > _LARGE else work()
+
+
+async def _authorization(connection: Connection, call: Call, made: Draft) -> tuple[UUID | None, list[Fault]]:
+    """The authorization a draft names, if the workspace has it."""
+    text = made.values.get("authorization_id")
+    if text is None:
+        return None, []
+    try:
+        authorization_id = decode(Prefix.AUTHORIZATION, text)
+    except NotFoundError:
+        known = False
+    else:
+        known = await authorizations.exists(connection, call.workspace_id, authorization_id)
+    if known:
+        return authorization_id, []
+    message = f"There is no authorization {shown(text)} in this workspace."
+    return None, [Fault("authorization_id", "unknown_authorization", message)]
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults:
+        told = " ".join(fault.message for fault in faults[:_QUOTED])
+        more = f" And {len(faults) - _QUOTED} more." if len(faults) > _QUOTED else ""
+        raise InvalidError("validation_failed", f"The workflow breaks rules. {told}{more}", faults=faults)
+
+
+async def _row(
+    connection: Connection, call: Call, made: Draft, authorization_id: UUID | None, before: WorkflowRow | None
+) -> WorkflowRow:
+    """The row of a draft without faults."""
+    plan = made.plan
+    if plan is None:
+        raise LookupError("a draft without faults has a plan")
+    now = await workflows.now(connection)
+    row = WorkflowRow(
+        id=before.id if before else call.services.mint.uuid(),
+        workspace_id=call.workspace_id,
+        name=made.values["name"],
+        description=made.values["description"],
+        authorization_id=authorization_id,
+        is_active=made.values["is_active"],
+        schedule_type=made.schedule.type,
+        schedule_value=made.schedule.value,
+        timezone=made.schedule.timezone,
+        settings=made.settings,
+        version=_next_version(made, before),
+        priority=made.priority,
+        trigger_node=plan.trigger,
+        trigger_component=plan.nodes[plan.trigger].component,
+        next_run_at=None,
+        webhook_token_hash=before.webhook_token_hash if before else None,
+        webhook_token=before.webhook_token if before else None,
+        nodes=made.nodes,
+        edges=made.edges,
+        created_at=now,
+        updated_at=now,
+    )
+    keep = before is not None and before.next_run_at is not None and _same_schedule(before, row)
+    next_run_at = before.next_run_at if before and keep else first_slot(made.schedule, now) if row.is_active else None
+    return _with_token(call, msgspec.structs.replace(row, next_run_at=next_run_at))
+
+
+def _next_version(made: Draft, before: WorkflowRow | None) -> int:
+    if before is None:
+        return 1
+    same = (made.nodes, made.edges, made.settings) == (before.nodes, before.edges, before.settings)
+    return before.version if same else before.version + 1
+
+
+def _same_schedule(before: WorkflowRow, after: WorkflowRow) -> bool:
+    """Whether the next slot stays what it is. Settings are part of it: they hold the clock-change rules."""
+    watched = ("is_active", "schedule_type", "schedule_value", "timezone", "settings")
+    return all(getattr(before, name) == getattr(after, name) for name in watched)
+
+
+def _with_token(call: Call, row: WorkflowRow) -> WorkflowRow:
+    """The row with a webhook token if it needs one; one that it has is kept, whatever the trigger becomes."""
+    if row.trigger_component != TRIGGER_COMPONENT or row.webhook_token is not None:
+        return row
+    token = new_secret("whsec")
+    encrypted = call.services.keys.encrypt(token.encode(), context=token_context(row))
+    return msgspec.structs.replace(row, webhook_token_hash=hash_token(token), webhook_token=encrypted)
+
+
+def _version(call: Call, row: WorkflowRow, made: Draft) -> Version:
+    if made.plan is None or row.nodes is None or row.edges is None:
+        raise LookupError("a version has a plan and a graph")
+    plan = encode_plan(made.plan).decode()
+    author = call.principal.subject
+    return Version(
+        row.workspace_id, row.id, row.version, row.nodes, row.edges, row.settings, plan, PLAN_FORMAT, author
+    )
+
+
+async def _audit(
+    connection: Connection, call: Call, action: str, before: WorkflowRow | None, after: WorkflowRow | None
+) -> None:
+    row = after or before
+    if row is None:
+        raise LookupError("an audit row is about something")
+    entry = audit.Entry(
+        id=call.services.mint.uuid(),
+        workspace_id=row.workspace_id,
+        actor=call.principal.subject,
+        action=action,
+        target=encode(Prefix.WORKFLOW, row.id),
+        before=_digested(before),
+        after=_digested(after),
+        request_id=call.request_id,
+    )
+    await audit.add(connection, entry)
+
+
+def _digested(row: WorkflowRow | None) -> str | None:
+    """What the audit keeps a digest of: everything a caller can set, and where it led."""
+    if row is None:
+        return None
+    parts = msgspec.structs.asdict(row)
+    for passing in ("next_run_at", "webhook_token", "webhook_token_hash", "created_at", "updated_at"):
+        del parts[passing]
+    return msgspec.json.encode(parts).decode()
