@@ -7,15 +7,18 @@ worker each go through one batcher. There is no linger: waiting for company only
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
 
-from shared.db import CONNECTION_ERRORS
+from shared.db import CONNECTION_ERRORS, PASSING_ERRORS
 
 Unit = TypeVar("Unit")
 Receipt = TypeVar("Receipt")
+#: A unit and what its submitter waits for.
+Entry: TypeAlias = "tuple[Unit, asyncio.Future[Receipt]]"
+Waiting: TypeAlias = "deque[tuple[Unit, asyncio.Future[Receipt]]]"
 
 _log = structlog.get_logger(__name__)
 
@@ -27,10 +30,9 @@ class Batcher(Generic[Unit, Receipt]):
     """Collects units and flushes them in batches.
 
     Args:
-        flush: writes one batch in one transaction and gives a receipt for each unit. Its second argument is true when an
-            earlier attempt at this batch ended in a lost connection, so its outcome is unknown and units may turn out
-            to be written already.
-        poisoned: what becomes of a unit that breaks even when it is flushed alone: its receipt, or what `submit` raises.
+        flush: writes one batch in one transaction and gives a receipt for each unit. Its second argument is true when
+            an earlier attempt at this batch ended in a lost connection, so its outcome is unknown and units may turn
+            out to be written already.
         name: for the log.
         limit: the most units of one batch.
         committers: how many batches may be in flight at once; two hide a round trip, a third only adds contention.
@@ -43,28 +45,27 @@ class Batcher(Generic[Unit, Receipt]):
         self,
         flush: Callable[[Sequence[Unit], bool], Awaitable[Sequence[Receipt]]],
         *,
-        poisoned: Callable[[Unit, Exception], Receipt | Exception],
         name: str,
         limit: int = 512,
         committers: int = 2,
         patience: float | None = None,
-        select: "Callable[[deque[tuple[Unit, asyncio.Future[Receipt]]], int], list[tuple[Unit, asyncio.Future[Receipt]]]] | None" = None,
+        select: Callable[[Waiting[Unit, Receipt], int], list[Entry[Unit, Receipt]]] | None = None,
     ) -> None:
         self._flush = flush
-        self._poisoned = poisoned
         self._name = name
         self._limit = limit
         self._committers = committers
         self._patience = patience
         self._select = select or _take_oldest
-        self._waiting: deque[tuple[Unit, asyncio.Future[Receipt]]] = deque()
+        self._waiting: Waiting[Unit, Receipt] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
 
     async def submit(self, unit: Unit) -> Receipt:
         """Write a unit; returns when its transaction is committed.
 
         Raises:
-            Exception: what the last attempt raised, once ``patience`` is used up.
+            Exception: what the last attempt raised, once ``patience`` is used up, or what the database says about
+                this unit by itself.
         """
         return await self.enqueue(unit)
 
@@ -98,7 +99,7 @@ class Batcher(Generic[Unit, Receipt]):
             _log.error("batch broke", batcher=self._name, exc_info=task.exception())
         self._pump()
 
-    async def _commit(self, batch: "list[tuple[Unit, asyncio.Future[Receipt]]]") -> None:
+    async def _commit(self, batch: list[Entry[Unit, Receipt]]) -> None:
         try:
             receipts = await self._persist([unit for unit, _ in batch])
         except BaseException as error:
@@ -118,35 +119,45 @@ class Batcher(Generic[Unit, Receipt]):
 
     async def _persist(self, units: Sequence[Unit]) -> Sequence[Receipt | Exception]:
         """Flush until the database answers; a batch that it refuses is bisected."""
-        clock = asyncio.get_running_loop().time
-        deadline = None if self._patience is None else clock() + self._patience
-        pause, uncertain = _FIRST_PAUSE, False
+        pauses = _Pauses(self._patience)
+        uncertain = False
         while True:
             try:
                 return await self._flush(units, uncertain)
             except CONNECTION_ERRORS as error:
-                if deadline is not None and clock() + pause > deadline:
-                    raise
-                _log.warning("database away, batch is sent again", batcher=self._name, units=len(units), error=repr(error))
                 uncertain = True
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LAST_PAUSE)
+                _log.warning("database away, batch is sent again", batcher=self._name, error=repr(error))
+                await pauses.next(error)
+            except PASSING_ERRORS as error:
+                if len(units) > 1:
+                    return await self._bisect(units, error)
+                await pauses.next(error)
             except (asyncpg.PostgresError, ValueError, TypeError) as error:
                 return await self._bisect(units, error)
 
     async def _bisect(self, units: Sequence[Unit], error: Exception) -> Sequence[Receipt | Exception]:
         if len(units) == 1:
             _log.error("unit refused by the database", batcher=self._name, exc_info=error)
-            return [self._poisoned(units[0], error)]
+            return [error]
         middle = len(units) // 2
         return [*await self._persist(units[:middle]), *await self._persist(units[middle:])]
 
 
-def _take_oldest(
-    waiting: "deque[tuple[Unit, asyncio.Future[Receipt]]]", limit: int
-) -> "list[tuple[Unit, asyncio.Future[Receipt]]]":
-    if len(waiting) <= limit:
-        batch = list(waiting)
-        waiting.clear()
-        return batch
-    return [waiting.popleft() for _ in range(limit)]
+class _Pauses:
+    """Doubling pauses that end when patience does."""
+
+    def __init__(self, patience: float | None) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._deadline = None if patience is None else self._clock() + patience
+        self._pause = _FIRST_PAUSE
+
+    async def next(self, error: Exception) -> None:
+        """Wait, or raise ``error`` when that would take too long."""
+        if self._deadline is not None and self._clock() + self._pause > self._deadline:
+            raise error
+        await asyncio.sleep(self._pause)
+        self._pause = min(self._pause * 2, _LAST_PAUSE)
+
+
+def _take_oldest(waiting: Waiting[Unit, Receipt], limit: int) -> list[Entry[Unit, Receipt]]:
+    return [waiting.popleft() for _ in range(min(limit, len(waiting)))]

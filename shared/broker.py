@@ -35,7 +35,7 @@ EPOCH_KEY: Final = f"{NAMESPACE}:epoch"
 #: The most references one message carries.
 MESSAGE_REFERENCES: Final = 16
 #: Seconds an idle consumer blocks; the socket's own time-out must be longer.
-BLOCK_SECONDS: Final = 1.0
+BLOCK_SECONDS: Final = 1
 _SOCKET_TIMEOUT: Final = 5.0
 #: Seconds for which nothing is sent after the broker failed; the rows are found again by rescue.
 _COOL_DOWN: Final = 0.5
@@ -49,7 +49,7 @@ class _MsgspecEncoder(Encoder):
         try:
             decoded: dict[str, Any] = msgspec.json.decode(data)
         except msgspec.DecodeError as error:
-            raise DecodeError("not JSON", data, error) from None
+            raise DecodeError("not JSON", data, error) from None  # type: ignore[no-untyped-call]
         return decoded
 
 
@@ -91,7 +91,7 @@ class StepBroker(RedisBroker):
     """
 
     def __init__(self, url: str, *, room: Room | None = None) -> None:
-        super().__init__(client=connect(url), middleware=[], namespace=NAMESPACE)
+        super().__init__(client=connect(url), middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]
         self.room = room
         self.polled_at = 0.0
 
@@ -119,7 +119,7 @@ class BlockingConsumer(_RedisConsumer):
         # An acknowledgement that is lost only means that the message comes again; Dramatiq would block a worker
         # thread for five seconds at a time to avoid that.
         try:
-            super().ack(message)
+            super().ack(message)  # type: ignore[no-untyped-call]
         except (ConnectionClosed, redis.RedisError):
             BROKER_ERRORS.labels("ack").inc()
 
@@ -127,7 +127,7 @@ class BlockingConsumer(_RedisConsumer):
 
     def requeue(self, messages: Iterable[dramatiq.MessageProxy]) -> None:
         try:
-            super().requeue(messages)
+            super().requeue(messages)  # type: ignore[no-untyped-call]
         except redis.RedisError:
             BROKER_ERRORS.labels("requeue").inc()
 
@@ -136,7 +136,7 @@ class BlockingConsumer(_RedisConsumer):
             return self._from_cache() or self._fetch() or self._block()
         except redis.RedisError as error:
             BROKER_ERRORS.labels("fetch").inc()
-            raise ConnectionClosed(error) from None
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 
     def _from_cache(self) -> dramatiq.MessageProxy | None:
         while self.message_cache:
@@ -170,15 +170,17 @@ class BlockingConsumer(_RedisConsumer):
         self.broker.polled_at = time.monotonic()
         return self._from_cache()
 
-    def _block(self) -> None:
+    def _block(self) -> dramatiq.MessageProxy | None:
+        """Wait until there is a message; the next call fetches it."""
         room = self.broker.room
         if room is not None and room.free() <= 0:
-            return
+            return None
         if self.outstanding_message_count >= self.prefetch:
-            return
+            return None
         name = f"{NAMESPACE}:{self.queue_name}"
         self.broker.client.blmove(name, name, BLOCK_SECONDS, "LEFT", "LEFT")
         self.broker.polled_at = time.monotonic()
+        return None
 
 
 def group(doorbells: Sequence[Doorbell]) -> list[tuple[str, list[Reference]]]:
@@ -190,7 +192,7 @@ def group(doorbells: Sequence[Doorbell]) -> list[tuple[str, list[Reference]]]:
     lanes: dict[tuple[int, bool], list[Reference]] = defaultdict(list)
     for bell in doorbells:
         lanes[bell.priority, bell.new].append(bell.reference)
-    messages = []
+    messages: list[tuple[str, list[Reference]]] = []
     for key in sorted(lanes):
         references = lanes[key]
         size = max(1, min(MESSAGE_REFERENCES, len(references) // 8))

@@ -15,7 +15,7 @@ import asyncpg
 Connection: TypeAlias = "asyncpg.Connection | asyncpg.pool.PoolConnectionProxy"
 
 #: What tells that the connection, not the statement, failed: the outcome of a commit may be unknown.
-CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
+CONNECTION_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -26,6 +26,19 @@ CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
     asyncpg.exceptions.TooManyConnectionsError,
 )
 
+#: What may pass: the statement was refused whole, and the same statement may succeed a moment later.
+PASSING_ERRORS: tuple[type[Exception], ...] = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+#: Everything that a statement can end in besides its rows.
+DATABASE_ERRORS: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, asyncpg.PostgresError)
+
 #: Seconds a statement of a request or a batch may take before it counts as a failed connection.
 STATEMENT_TIMEOUT = 30.0
 
@@ -35,6 +48,7 @@ async def open_pool(url: str, *, size: int, name: str, statement_timeout: float 
 
     Args:
         url: of the database, or of a PgBouncer in front of it.
+        size: the most connections.
         name: shown as ``application_name``.
         statement_timeout: seconds.
     """

@@ -51,7 +51,9 @@ def decode(prefix: Prefix, text: str) -> UUID:
     """
     head, _, tail = text.rpartition("_")
     if head != prefix or len(tail) != _TEXT_LENGTH or tail[0] > "7":
-        raise NotFoundError("not_found", f"No such thing: {text[:80]!r} is not an id of the form {prefix}_<26 characters>.")
+        raise NotFoundError(
+            "not_found", f"No such thing: {text[:80]!r} is not an id of the form {prefix}_<26 characters>."
+        )
     number = 0
     for char in tail:
         digit = _DECODE.get(char)

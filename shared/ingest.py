@@ -17,7 +17,7 @@ import asyncpg
 
 from shared.batcher import Batcher
 from shared.broker import Announcer
-from shared.db import CONNECTION_ERRORS, Clock
+from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, Clock
 from shared.errors import UnavailableError
 from shared.ids import Mint
 from shared.lanes import Doorbell, Reference
@@ -110,27 +110,22 @@ class Executes(Protocol):
 
 
 class Ingest:
-    """Accepts triggers in batches. Make it with `Ingest.start` on the loop that uses it, end it with `close`."""
+    """Accepts triggers in batches. Make it on the loop that uses it, end it with `close`.
+
+    Args:
+        pool: of connections.
+        announcer: sends the messages.
+        clock: of Postgres, in step (`shared.db.Clock`): run ids are minted on it, and choose the partition.
+        window: the most unclaimed references of one workflow in the broker.
+    """
 
     def __init__(self, pool: asyncpg.Pool, announcer: Announcer, clock: Clock, *, window: int) -> None:
         self._pool = pool
         self._announcer = announcer
         self._mint = Mint(clock.milliseconds)
         self._window = Window(window)
-        self._batcher: Batcher[_Row, Accepted | None] = Batcher(
-            self._flush, poisoned=_refused, name="ingest", patience=PATIENCE
-        )
+        self._batcher: Batcher[_Row, Accepted | None] = Batcher(self._flush, name="ingest", patience=PATIENCE)
         self._poll = asyncio.create_task(self._keep_counting())
-
-    @classmethod
-    async def start(cls, pool: asyncpg.Pool, announcer: Announcer, clock: Clock, *, window: int) -> "Ingest":
-        """Start accepting.
-
-        Args:
-            clock: of Postgres, in step (`shared.db.Clock`): run ids are minted on it, and choose the partition.
-            window: the most unclaimed references of one workflow in the broker.
-        """
-        return cls(pool, announcer, clock, window=window)
 
     async def accept(self, trigger: Trigger) -> Accepted | None:
         """Make a run of a trigger; it is durable when this returns.
@@ -167,7 +162,7 @@ class Ingest:
     def _row(self, trigger: Trigger) -> _Row:
         return _Row(self._mint.uuid(), trigger, self._window.admit(trigger.workflow_id))
 
-    async def _flush(self, rows: Sequence[_Row], uncertain: bool) -> Sequence[Accepted | None]:  # noqa: FBT001
+    async def _flush(self, rows: Sequence[_Row], uncertain: bool) -> Sequence[Accepted | None]:
         began = perf_counter()
         receipts = await self._insert(self._pool, rows, uncertain=uncertain)
         self.announce(receipts)
@@ -201,7 +196,7 @@ class Ingest:
             self._window.begin_count()
             try:
                 records = await self._pool.fetch(_SQL["count_sent"])
-            except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+            except DATABASE_ERRORS:
                 continue
             self._window.end_count({record["workflow_id"]: record["sent"] for record in records})
 
@@ -216,8 +211,3 @@ def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:
     return Accepted(
         row.run_id, record["workspace_id"], record["workflow_id"], record["version"], record["created_at"], doorbell
     )
-
-
-def _refused(row: _Row, error: Exception) -> Exception:  # noqa: ARG001
-    """A row that Postgres refuses on its own is a fault of ours: its caller gets the error, never a silent loss."""
-    return error

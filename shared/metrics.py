@@ -6,7 +6,7 @@
 | edgewise_runs_started_total | counter | trigger | runs accepted, by what started them |
 | edgewise_runs_finished_total | counter | status, trigger | runs that reached a terminal status |
 | edgewise_run_duration_seconds | histogram | | from accepted to terminal |
-| edgewise_steps_total | counter | component, outcome | attempts that ended: success, failed, retried, skipped, cancelled |
+| edgewise_steps_total | counter | component, outcome | attempts that ended, by how |
 | edgewise_step_duration_seconds | histogram | component | of effects |
 | edgewise_step_wait_seconds | histogram | | from ready to started |
 | edgewise_batch_size | histogram | batch | units of one commit: ingest, advance, claim |

@@ -35,7 +35,8 @@ def declare(broker: StepBroker, loop: asyncio.AbstractEventLoop, take: Take) -> 
     """
     set_event_loop_thread(MainLoop(loop))
     for lane in LANES.values():
-        dramatiq.actor(async_to_sync(_body(take)), actor_name=lane.queue, queue_name=lane.queue, priority=lane.rank, broker=broker)
+        make = dramatiq.actor(actor_name=lane.queue, queue_name=lane.queue, priority=lane.rank, broker=broker)
+        make(async_to_sync(_body(take)))
 
 
 def withdraw() -> None:

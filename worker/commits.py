@@ -8,13 +8,12 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.batcher import Batcher
+from shared.batcher import Batcher, Entry, Waiting
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED
 from shared.store.advance import Advance, Committed, Key, commit, still_mine
 
 #: Whether an advance was written; false when its step had been taken over.
 Written = bool
-_Waiting = deque[tuple[Advance, "asyncio.Future[Written]"]]
 
 
 class Commits:
@@ -32,9 +31,7 @@ class Commits:
         self._pool = pool
         self._incarnation = incarnation
         self._on_joined = on_joined
-        self._batcher: Batcher[Advance, Written] = Batcher(
-            self._flush, poisoned=lambda _, error: error, name="advance", select=one_ending_per_run
-        )
+        self._batcher: Batcher[Advance, Written] = Batcher(self._flush, name="advance", select=one_ending_per_run)
 
     def enqueue(self, advance: Advance) -> "asyncio.Future[Written]":
         """Write an advance with the next batch.
@@ -48,7 +45,7 @@ class Commits:
         """Wait until nothing is in flight."""
         await self._batcher.drain()
 
-    async def _flush(self, advances: Sequence[Advance], uncertain: bool) -> Sequence[Written]:  # noqa: FBT001
+    async def _flush(self, advances: Sequence[Advance], uncertain: bool) -> Sequence[Written]:
         began = perf_counter()
         incarnation = self._incarnation()
         committed = await commit(self._pool, advances, incarnation)
@@ -60,11 +57,11 @@ class Commits:
         mine = await self._mine(advances, committed, incarnation) if uncertain else frozenset()
         written = [unit in committed.held or advance.next_claim in mine for unit, advance in enumerate(advances)]
         LOST_UNITS.inc(written.count(False))
-        return [
-            done and committed.held.get(unit, True) for unit, done in enumerate(written)
-        ]
+        return [done and committed.held.get(unit, True) for unit, done in enumerate(written)]
 
-    async def _mine(self, advances: Sequence[Advance], committed: Committed, incarnation: UUID) -> frozenset[UUID | None]:
+    async def _mine(
+        self, advances: Sequence[Advance], committed: Committed, incarnation: UUID
+    ) -> frozenset[UUID | None]:
         """Of a batch whose outcome was unknown: the claims that are in force, so that it was written after all."""
         claims = [
             advance.next_claim
@@ -74,12 +71,12 @@ class Commits:
         return frozenset(await still_mine(self._pool, claims, incarnation)) if claims else frozenset()
 
 
-def one_ending_per_run(waiting: _Waiting, limit: int) -> "list[tuple[Advance, asyncio.Future[Written]]]":
+def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[Entry[Advance, Written]]:
     """The oldest advances, but none of a run beside one that ends it: that one cancels what it does not know of."""
     if all(advance.outcome is None for advance, _ in waiting):
         return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
-    batch: list[tuple[Advance, asyncio.Future[Written]]] = []
-    later: _Waiting = deque()
+    batch: list[Entry[Advance, Written]] = []
+    later: Waiting[Advance, Written] = deque()
     taken: set[UUID] = set()
     ending: set[UUID] = set()
     while waiting and len(batch) < limit:

@@ -10,7 +10,7 @@ import asyncpg
 import structlog
 
 from shared.broker import Announcer
-from shared.db import CONNECTION_ERRORS
+from shared.db import DATABASE_ERRORS
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
 from shared.lanes import Doorbell, Reference
@@ -178,9 +178,11 @@ class Executor:
             return error
         except TimeoutError:
             return StepFailedError(
-                "timeout", f"The step took longer than its timeout of {step.node.timeout:g} seconds.", category="timeout"
+                "timeout",
+                f"The step took longer than its timeout of {step.node.timeout:g} seconds.",
+                category="timeout",
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 — a node type that breaks fails its step, not its worker
             _log.exception("a node type broke", component=step.node.component)
             return internal_error(error)
 
@@ -271,7 +273,7 @@ class Executor:
             self._held.leave(claim_id)
         try:
             await release(self._pool, claims, self._incarnation.id)
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+        except DATABASE_ERRORS:
             _log.warning("could not give steps back; rescue will", steps=len(claims))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

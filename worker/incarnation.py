@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from shared.db import CONNECTION_ERRORS
+from shared.db import DATABASE_ERRORS
 from shared.metrics import INCARNATIONS_LOST
 from shared.queries import load
 
@@ -55,7 +55,6 @@ class Incarnation:
         lease: seconds without a heartbeat after which others take its steps.
         new_id: a fresh id.
         holdings: what the worker holds.
-        release: gives claims back.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Incarnation:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError):
+        with suppress(*DATABASE_ERRORS):
             connection = await self._connected()
             await connection.execute(_SQL["retire"], self.id)
             await connection.close()
@@ -130,7 +129,7 @@ class Incarnation:
             began = time.monotonic()
             try:
                 await self._beat()
-            except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            except DATABASE_ERRORS as error:
                 _log.warning("heartbeat failed", error=repr(error))
                 self._abandon_connection()
             await asyncio.sleep(max(0.05, BEAT - (time.monotonic() - began)))
@@ -147,7 +146,7 @@ class Incarnation:
             await self._begin_anew()
             return
         self._alive(asked_at)
-        held = {claim_id: stop for claim_id, stop in await connection.fetch(_SQL["held"], self.id)}
+        held = {row["claim_id"]: row["stop"] for row in await connection.fetch(_SQL["held"], self.id)}
         unknown = self._holdings.compare(asked_at, held)
         if unknown:
             _log.warning("releasing steps that are held but not known here", steps=len(unknown))

@@ -13,7 +13,7 @@ import uvloop
 
 from shared.broker import Announcer, StepBroker
 from shared.config import Config
-from shared.db import CONNECTION_ERRORS, Clock, keep_in_step, open_pool
+from shared.db import DATABASE_ERRORS, Clock, keep_in_step, open_pool
 from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
@@ -63,14 +63,12 @@ async def serve(config: Config) -> None:
     await pool.close()
 
 
-async def _patiently(
-    open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event
-) -> asyncpg.Pool | None:
+async def _patiently(open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event) -> asyncpg.Pool | None:
     """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
     while not stopping.is_set():
         try:
             return await open_()
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        except DATABASE_ERRORS as error:
             _log.warning("waiting for the database", error=repr(error))
             try:
                 await asyncio.wait_for(stopping.wait(), timeout=1.0)
@@ -96,9 +94,7 @@ class Worker:
         )
         self._announcer = Announcer(config.broker_url)
         self.capacity = Capacity(config.worker_slots)
-        self.incarnation = Incarnation(
-            config.database_url, lease=config.lease_seconds, new_id=mint.uuid, holdings=held
-        )
+        self.incarnation = Incarnation(config.database_url, lease=config.lease_seconds, new_id=mint.uuid, holdings=held)
         self._executor = Executor(
             pool=pool,
             plans=Plans(pool, default_registry()),
@@ -121,8 +117,8 @@ class Worker:
             await clock.sync(connection)
         worker = cls(config, pool, clock)
         await worker.incarnation.start()
-        actors.declare(worker._broker, asyncio.get_running_loop(), worker._executor.take)  # noqa: SLF001 — its own
-        worker._dramatiq.start()  # noqa: SLF001
+        actors.declare(worker._broker, asyncio.get_running_loop(), worker._executor.take)
+        worker._dramatiq.start()
         return worker
 
     async def stop(self) -> None:
@@ -146,7 +142,7 @@ class Worker:
     async def _check_database(self) -> str | None:
         try:
             await self._pool.fetchval("SELECT 1", timeout=2.0)
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        except DATABASE_ERRORS as error:
             return f"Postgres does not answer: {type(error).__name__}."
         return None
 

@@ -89,9 +89,9 @@ class Plans:
         return compile_plan(msgspec.json.decode(record["nodes"]), msgspec.json.decode(record["edges"]), self._registry)
 
     def _compile(self, plan: Plan) -> dict[str, CompiledNode]:
-        unknown = sorted({node.component for node in plan.nodes.values() if self._registry.kind(node.component) is None})
+        unknown = sorted(
+            {node.component for node in plan.nodes.values() if self._registry.kind(node.component) is None}
+        )
         if unknown:
             raise UnknownNodeTypeError("unknown_node_type", f"This worker has no node type {', '.join(unknown)}.")
-        return {
-            name: self._registry.compile(name, node.component, node.data) for name, node in plan.nodes.items()
-        }
+        return {name: self._registry.compile(name, node.component, node.data) for name, node in plan.nodes.items()}

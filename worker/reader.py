@@ -29,15 +29,9 @@ class Reader:
     def __init__(self, pool: asyncpg.Pool, incarnation: Callable[[], UUID]) -> None:
         self._pool = pool
         self._incarnation = incarnation
-        self._loads: Batcher[Sequence[Reference], list[Loaded]] = Batcher(
-            self._load, poisoned=lambda _, error: error, name="load", limit=64
-        )
-        self._claims: Batcher[_Claim, Loaded | None] = Batcher(
-            self._claim, poisoned=lambda _, error: error, name="claim"
-        )
-        self._contexts: Batcher[_Wanted, dict[str, str]] = Batcher(
-            self._outputs, poisoned=lambda _, error: error, name="context"
-        )
+        self._loads: Batcher[Sequence[Reference], list[Loaded]] = Batcher(self._load, name="load", limit=64)
+        self._claims: Batcher[_Claim, Loaded | None] = Batcher(self._claim, name="claim")
+        self._contexts: Batcher[_Wanted, dict[str, str]] = Batcher(self._outputs, name="context")
 
     async def load(self, references: Sequence[Reference]) -> list[Loaded]:
         """The steps among these that are still ready; they are not taken."""
@@ -57,14 +51,14 @@ class Reader:
         found.update((node_id, decode(text)) for node_id, text in texts.items())
         return found
 
-    async def _load(self, batches: Sequence[Sequence[Reference]], _: bool) -> list[list[Loaded]]:  # noqa: FBT001
+    async def _load(self, batches: Sequence[Sequence[Reference]], _: bool) -> list[list[Loaded]]:
         found = await load_ready(self._pool, [reference for batch in batches for reference in batch])
         return [
             [found[key] for key in dict.fromkeys((r.run_id, r.node_id, r.item) for r in batch) if key in found]
             for batch in batches
         ]
 
-    async def _claim(self, claims: Sequence[_Claim], uncertain: bool) -> list[Loaded | None]:  # noqa: FBT001, ARG002
+    async def _claim(self, claims: Sequence[_Claim], uncertain: bool) -> list[Loaded | None]:  # noqa: ARG002
         # A claim that was made by a commit of unknown outcome is in the database and not in memory: the next heartbeat
         # gives it back. It is not worth a query of its own here.
         began = perf_counter()
@@ -74,7 +68,7 @@ class Reader:
         granted = {step.claim_id: step for step in found.values()}
         return [granted.get(claim_id) for _, claim_id in claims]
 
-    async def _outputs(self, wanted: Sequence[_Wanted], _: bool) -> list[dict[str, str]]:  # noqa: FBT001
+    async def _outputs(self, wanted: Sequence[_Wanted], _: bool) -> list[dict[str, str]]:
         pairs = {(run_id, node_id) for run_id, nodes in wanted for node_id in nodes}
         found = await outputs(self._pool, list(pairs))
         return [

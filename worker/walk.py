@@ -120,7 +120,9 @@ class Walk:
             self._skip(node.id)
         elif node.mode is Mode.WAIT and self.loaded.wake is not None:
             began = time.perf_counter()
-            self._attempt_pure(node, lambda: self.blueprint.nodes[node.id].resume(self._scope, self.step_context()), began)
+            self._attempt_pure(
+                node, lambda: self.blueprint.nodes[node.id].resume(self._scope, self.step_context()), began
+            )
         else:
             self._enter(node)
         self._go_on()
@@ -264,11 +266,19 @@ class Walk:
                 self._failed(node, attempt, _too_large(len(text)), seconds)
                 return
         self._see(node.id, outcome.output)
-        self._record(node, attempt, StepStatus.SUCCESS, seconds, handle=outcome.handle, output=text, step_input=outcome.step_input)
+        self._record(
+            node,
+            attempt,
+            StepStatus.SUCCESS,
+            seconds,
+            handle=outcome.handle,
+            output=text,
+            step_input=outcome.step_input,
+        )
         if outcome.terminate is not None:
             self._outcome = outcome.terminate.status
             self._abort = True
-            self._error_message = outcome.terminate.message if self._outcome == RunStatus.FAILED else None
+            self._error_message = outcome.terminate.message if outcome.terminate.status == "failed" else None
             self._output = None if outcome.terminate.output is None else encode_json(outcome.terminate.output)
             return
         self._follow(graph.end(self.blueprint.plan, node.id, outcome.handle, self._joins))
@@ -287,7 +297,9 @@ class Walk:
         elif node.settings.continue_on_error:
             output = error.as_output()
             self._see(node.id, output)
-            self._record(node, attempt, StepStatus.FAILED, seconds, handle="error", output=encode_json(output), error=error)
+            self._record(
+                node, attempt, StepStatus.FAILED, seconds, handle="error", output=encode_json(output), error=error
+            )
             self._follow(graph.end(self.blueprint.plan, node.id, "error", self._joins))
         else:
             self._record(node, attempt, StepStatus.FAILED, seconds, error=error)
@@ -304,7 +316,7 @@ class Walk:
 
     def _see(self, node_id: str, output: dict[str, Any] | None) -> None:
         """Put an output into the context of what follows; a skipped ancestor is nil."""
-        self._outputs[node_id] = output  # type: ignore[assignment]
+        self._outputs[node_id] = output
         self._scope[node_id] = output
 
     def _record(  # noqa: PLR0917
