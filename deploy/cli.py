@@ -36,7 +36,7 @@ def _reporting(command: Callable[_P, None]) -> Callable[_P, None]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgewise", message="%(prog)s %(version)s")
 def main() -> None:
-    r"""Durable workflow automation on Postgres.
+    """Durable workflow automation on Postgres.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def main() -> None:
 @click.option("--broker-url", help="A Redis to use instead of an embedded one.", envvar="EDGEWISE_BROKER_URL")
 @_reporting
 def up(data_dir: Path, port: int | None, workers: int | None, database_url: str | None, broker_url: str | None) -> None:
-    r"""Run everything on this machine until Ctrl-C.
+    """Run everything on this machine until Ctrl-C.
 
     Postgres and Valkey are started too, unless their URLs are given. Whatever dies is started again. Once all of it
     answers, a line `ready http://127.0.0.1:PORT` is printed and edgewise.json holds the url, a token and the pids.
@@ -92,50 +92,59 @@ def up(data_dir: Path, port: int | None, workers: int | None, database_url: str 
 @main.command()
 @_reporting
 def api() -> None:
-    r"""Serve the HTTP API (one process).
+    """Serve the HTTP API (one process).
 
     \b
     Example:
       EDGEWISE_HOST=0.0.0.0 EDGEWISE_PORT=8080 edgewise api
     """
+    config = _service("api")
     from api.main import main as run
 
-    run(_service("api"))
+    run(config)
 
 
 @main.command()
 @_reporting
 def scheduler() -> None:
-    r"""Drive schedules, timers and rescue (one process; any number may run).
+    """Drive schedules, timers and rescue (one process).
+
+    Any number may run; they share the work.
 
     \b
     Example:
       EDGEWISE_METRICS_HOST=0.0.0.0 EDGEWISE_METRICS_PORT=9100 edgewise scheduler
     """
+    config = _service("scheduler")
     from scheduler.main import main as run
 
-    run(_service("scheduler"))
+    run(config)
 
 
 @main.command()
 @_reporting
 def worker() -> None:
-    r"""Execute steps (one process; any number may run).
+    """Execute steps (one process).
+
+    Any number may run; they share the work.
 
     \b
     Example:
       EDGEWISE_WORKER_SLOTS=512 edgewise worker
     """
+    config = _service("worker")
     from worker.main import main as run
 
-    run(_service("worker"))
+    run(config)
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_reporting
 def migrate(as_json: bool) -> None:
-    r"""Bring the database to the newest schema; safe to repeat and to run at the same time elsewhere.
+    """Bring the database to the newest schema.
+
+    Safe to repeat, and to run in several places at once.
 
     \b
     Example:
@@ -158,7 +167,9 @@ def migrate(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_reporting
 def token(workspace: str, scopes: tuple[str, ...], seconds: int, as_json: bool) -> None:
-    r"""Print a bearer token signed with EDGEWISE_JWT_SECRET.
+    """Print a bearer token.
+
+    It is signed with EDGEWISE_JWT_SECRET.
 
     \b
     Examples:
@@ -177,7 +188,9 @@ def token(workspace: str, scopes: tuple[str, ...], seconds: int, as_json: bool) 
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_reporting
 def check_config(as_json: bool) -> None:
-    r"""Say everything that is wrong with the EDGEWISE_ environment variables.
+    """Say what is wrong with the environment.
+
+    Every fault of the EDGEWISE_ variables is told at once.
 
     \b
     Example:

@@ -1,0 +1,97 @@
+"""Logging: one pipeline, and no credential in any line of it."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from shared import log
+from shared.config import Config
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Logging as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def _config(**changes: object) -> Config:
+    least = {"database_url": "", "broker_url": "", "jwt_secret": "", "vault_keys": ""}
+    return Config(**(least | changes))
+
+
+def _log_exception(text: str) -> None:
+    try:
+        int(text)
+    except ValueError:
+        log.get("x").exception("broken")
+
+
+def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_ours_and_libraries_lines_look_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    """An event of ours and one of the standard library become JSON lines of the same form."""
+    log.configure(_config(), "api")
+    log.get("api.main").info("started", port=8080)
+    logging.getLogger("somewhere").warning("slow by %d ms", 12)
+    ours, theirs = _lines(capsys)
+    assert ours["event"] == "started"
+    assert ours["port"] == 8080
+    assert theirs["event"] == "slow by 12 ms"
+    assert {ours["service"], theirs["service"]} == {"api"}
+    assert {*ours} - {"port"} == {*theirs}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('"POST /workflows/webhooks/whsec_abc-DEF_123?x=1 HTTP/1.1" 202', "/workflows/webhooks/whsec_***?x=1"),
+        ("connecting to postgresql://edgewise:hunter22@db:5432/edgewise", "postgresql://edgewise:***@db:5432"),
+        ("Authorization: Bearer abc.def-ghi", "Bearer ***"),
+        ("key wfk_0123456789", "wfk_***"),
+    ],
+)
+def test_credentials_are_blanked(capsys: pytest.CaptureFixture[str], text: str, shown: str) -> None:
+    """A token, key or password does not reach the line, wherever it stands: message, value, nested value, traceback."""
+    log.configure(_config(), "api")
+    logging.getLogger("aiohttp.access").warning(text)
+    log.get("x").info("value", value=text, nested={"deep": [text]})
+    _log_exception(text)
+    written = capsys.readouterr().err
+    for secret in ("abc-DEF_123", "hunter22", "abc.def-ghi", "wfk_0123456789"):
+        assert secret not in written
+    assert written.count(shown) == 4
+
+
+def test_colours_pass_the_same_blanking(capsys: pytest.CaptureFixture[str]) -> None:
+    """The form for terminals, tracebacks included, blanks too."""
+    log.configure(_config(log_format="console"), "api")
+    _log_exception("whsec_abcdef")
+    written = capsys.readouterr().err
+    assert "whsec_***" in written
+    assert "abcdef" not in written
+
+
+@pytest.mark.parametrize(("level", "seen"), [("info", False), ("debug", True)])
+def test_a_line_per_request_is_for_debugging(level: str, seen: bool) -> None:
+    """The access log costs nothing unless the level is debug."""
+    log.configure(_config(log_level=level), "api")
+    assert logging.getLogger("aiohttp.access").isEnabledFor(logging.INFO) is seen
+
+
+def test_levels_below_the_configured_one_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    """At `warning`, information is not written."""
+    log.configure(_config(log_level="warning"), "api")
+    log.get("x").info("quiet")
+    log.get("x").warning("loud")
+    assert [line["event"] for line in _lines(capsys)] == ["loud"]
