@@ -17,8 +17,8 @@ from shared.db import CONNECTION_ERRORS, PASSING_ERRORS
 Unit = TypeVar("Unit")
 Receipt = TypeVar("Receipt")
 #: A unit and what its submitter waits for.
-Entry: TypeAlias = "tuple[Unit, asyncio.Future[Receipt]]"
-Waiting: TypeAlias = "deque[tuple[Unit, asyncio.Future[Receipt]]]"
+Entry: TypeAlias = tuple[Unit, asyncio.Future[Receipt]]
+Waiting: TypeAlias = deque[tuple[Unit, asyncio.Future[Receipt]]]
 
 _log = structlog.get_logger(__name__)
 

@@ -51,7 +51,7 @@ class Result(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """A step that opens: ``running`` under a claim of the worker itself, ``ready`` for others, ``waiting`` until due."""
+    """A step that opens: ``running`` under a claim of the worker itself, ``ready`` for others, or ``waiting``."""
 
     node_id: str
     item: str
