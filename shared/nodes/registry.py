@@ -19,6 +19,7 @@ from shared.nodes.base import CompiledNode, Kind, Mode, NodeType
 from shared.nodes.compiled import Compiled
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import object_faults
+from shared.templates import TemplateSyntaxError, limits
 
 ENTRY_POINTS: Final = "edgewise.nodes"
 _NOT_CONFIG: Final = frozenset((*SETTINGS_FIELDS, *DOCUMENTATION_FIELDS))
@@ -64,7 +65,15 @@ class Registry:
 
     def check(self, component: str, data: Mapping[str, Any], path: str) -> tuple[list[Fault], frozenset[str]]:
         """See `Catalogue.check`."""
-        node_type = self.type_of(component)
+        try:
+            return self._check(self.type_of(component), data, path)
+        except (RecursionError, TemplateSyntaxError):
+            message = f"Objects and lists in it nest at most {limits.DEPTH} deep."
+            return [Fault(path, "invalid_value", message)], frozenset()
+
+    def _check(
+        self, node_type: NodeType[Any], data: Mapping[str, Any], path: str
+    ) -> tuple[list[Fault], frozenset[str]]:
         faults = list(object_faults(node_type.data_type, data, path))
         template_faults, roots = check_templates(templates_of(fields_for(node_type, data), data, path))
         if not faults:

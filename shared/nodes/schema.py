@@ -7,7 +7,7 @@ msgspec judges the leaves. Templates are judged when they have been rendered.
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -16,6 +16,12 @@ from shared.graph.suggest import Nearest, listed, shown
 from shared.nodes.fields import fallbacks_of, rendering_of
 from shared.templates import is_template
 from shared.templates.fields import Rendering
+
+#: What the types of Python are called in messages; the longer names first.
+_WORDS: Final = {"str": "text", "int": "an integer", "float": "a number", "bool": "true or false", "null": "null"} | {
+    "object": "an object",
+    "array": "a list",
+}
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -54,10 +60,18 @@ def object_faults(struct: type[msgspec.Struct], data: Mapping[str, Any], path: s
             yield Fault(f"{path}.{name}", "unknown_field", _unknown(name, tuple(fields), nearest))
     for field in fields.values():
         if field.name in data:
-            templated = field.rendering is not Rendering.NONE
-            yield from _value_faults(field.annotation, data[field.name], f"{path}.{field.name}", templated=templated)
+            yield from _field_faults(field, data[field.name], f"{path}.{field.name}")
         elif field.required:
             yield Fault(f"{path}.{field.name}", "required", f'"{field.name}" is required.')
+
+
+def _field_faults(field: Field, value: Any, path: str) -> Iterator[Fault]:
+    if field.rendering is not Rendering.NONE:
+        yield from _value_faults(field.annotation, value, path)
+    elif isinstance(value, str) and is_template(value):
+        yield Fault(path, "no_template", f'"{field.name}" takes no template: it is settled when the workflow is saved.')
+    else:
+        yield from _leaf_fault(field.annotation, value, path)
 
 
 def _unknown(name: str, legal: Sequence[str], nearest: Nearest) -> str:
@@ -65,20 +79,30 @@ def _unknown(name: str, legal: Sequence[str], nearest: Nearest) -> str:
     return f"{shown(name)} is no field of this node; {fields}{nearest.hint(name, lambda: legal)}"
 
 
-def _value_faults(annotation: Any, value: Any, path: str, *, templated: bool) -> Iterator[Fault]:
-    if templated and isinstance(value, str) and is_template(value):
+def _value_faults(annotation: Any, value: Any, path: str) -> Iterator[Fault]:
+    if isinstance(value, str) and is_template(value):
         return
     struct = _arm(annotation, value)
     if isinstance(value, list) and get_origin(struct) is list:
+        yield from _length_fault(annotation, value, path)
         for index, item in enumerate(value):
-            yield from _value_faults(get_args(struct)[0], item, f"{path}[{index}]", templated=templated)
+            yield from _value_faults(get_args(struct)[0], item, f"{path}[{index}]")
     elif isinstance(value, dict) and isinstance(struct, type) and issubclass(struct, msgspec.Struct):
         yield from object_faults(struct, value, path)
     elif isinstance(value, dict) and get_origin(struct) is dict:
         for key, item in value.items():
-            yield from _value_faults(get_args(struct)[1], item, f"{path}.{key}", templated=templated)
+            yield from _value_faults(get_args(struct)[1], item, f"{path}.{key}")
     else:
         yield from _leaf_fault(annotation, value, path)
+
+
+def _length_fault(annotation: Any, value: list[Any], path: str) -> Iterator[Fault]:
+    """Too few or too many items; judged apart from them, since some may be templates."""
+    for meta in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
+        least, most = meta.min_length or 0, meta.max_length
+        if len(value) < least or (most is not None and len(value) > most):
+            rule = f"{least} to {most}" if most is not None else f"at least {least}"
+            yield Fault(path, "invalid_value", f"It has {len(value)} items and takes {rule}.")
 
 
 def _arm(annotation: Any, value: Any) -> Any:
@@ -108,7 +132,7 @@ def _leaf_fault(annotation: Any, value: Any, path: str) -> Iterator[Fault]:
     except msgspec.ValidationError as error:
         literals = _literals(annotation)
         rule = f"must be one of {listed(literals)}" if literals else _worded(error)
-        yield Fault(path, "invalid_value", _sentence(f"{shown(value)} does not do: {rule}"))
+        yield Fault(path, "invalid_value", _sentence(f"{shown(value)} will not do: {rule}"))
     except (RecursionError, UnicodeEncodeError):
         yield Fault(path, "invalid_value", "The value cannot be read.")
 
@@ -120,8 +144,10 @@ def _literals(annotation: Any) -> list[str]:
 
 
 def _worded(error: msgspec.ValidationError) -> str:
-    text = str(error).partition(" - at `")[0].replace("`", "")
-    return text[:1].lower() + text[1:]
+    text = str(error).partition(" - at `")[0]
+    for python, word in _WORDS.items():
+        text = text.replace(f"`{python}`", word)
+    return (text[:1].lower() + text[1:]).replace("`", "")
 
 
 def _sentence(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from shared.egress.fields import check_headers
+from shared.egress.target import parse_url
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.fields import Json, Plain, Text
@@ -76,7 +77,7 @@ class Webhook(NodeType[Data]):
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return [*_header_faults(data.get("headers", [])), *_body_faults(data)]
+        return [*_url_faults(data["url"]), *_header_faults(data.get("headers", [])), *_body_faults(data)]
 
     async def call(self, data: Data, context: StepContext) -> Outcome:
         """Send the request and read the answer.
@@ -107,6 +108,16 @@ async def _sent(request: Request, data: Data, context: StepContext) -> Outcome:
     if not succeeded(response.status, data.success):
         raise failure(response, context.now)
     return Outcome(output_of(response, data.response), step_input=request.logged())
+
+
+def _url_faults(url: str) -> list[tuple[str, str]]:
+    if is_template(url):
+        return []
+    try:
+        parse_url(url)
+    except StepFailedError as error:
+        return [("url", error.message)]
+    return []
 
 
 def _header_faults(headers: Any) -> list[tuple[str, str]]:

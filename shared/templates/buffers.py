@@ -75,7 +75,7 @@ _MOVES: Final = {
 
 @lru_cache(maxsize=4096)
 def _place_after(text: str, place: str) -> str:
-    """Where a document stands after more of the author's text: ``outside`` or ``inside`` a string, or in an ``escape``."""
+    """Where a document stands after some text: ``outside`` or ``inside`` a string, or in an ``escape``."""
     position = 0
     while position < len(text):
         if place == "escape":

@@ -1,16 +1,19 @@
 """What a template sees while it is rendered: the scope, its own variables, and how much it has used."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from io import StringIO
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from liquid import BoundTemplate, RenderContext, Token
-from liquid.exceptions import LoopIterationLimitError
+from liquid.exceptions import LoopIterationLimitError, ResourceLimitError
 from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
 from shared.templates import limits
 from shared.templates.buffers import TextBuffer
+
+_WATCHED: Final = 16
 
 
 class Context(RenderContext):
@@ -20,18 +23,36 @@ class Context(RenderContext):
     over the whole render, and everything under a skipped ancestor, which is nil, is nil.
     """
 
-    __slots__ = ("_iterations",)
+    __slots__ = ("_deadline", "_iterations", "_unwatched")
 
     def __init__(self, template: BoundTemplate, scope: Mapping[str, object]) -> None:
         super().__init__(template, globals=scope)
         self.scope = ReadOnlyChainMap(self.locals, scope, self.counters)
         self._iterations = 0
+        self._unwatched = 0
+        self._deadline = 0.0
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         """See `RenderContext.get`."""
+        self._watch()
         if len(path) > 1 and self._is_skipped(path):
             return None
         return super().get(path, token=token, default=default)
+
+    def filter(self, name: str, token: Token | None) -> Callable[..., object]:
+        """See `RenderContext.filter`."""
+        self._watch()
+        return super().filter(name, token)
+
+    def _watch(self) -> None:
+        """Stop a render that takes long; the clock is read at every 16th look-up, so short renders never pay for it."""
+        self._unwatched += 1
+        if self._unwatched % _WATCHED:
+            return
+        now = time.thread_time()
+        self._deadline = self._deadline or now + limits.SECONDS
+        if now > self._deadline:
+            raise ResourceLimitError(f"the template takes more than {limits.SECONDS:g} s", token=None)
 
     def _is_skipped(self, path: list[object]) -> bool:
         """Whether a path leads through a skipped ancestor: ``n1.x`` or ``nodes["n1"].x``."""

@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Any
 
 from shared.errors import StepFailedError
-from shared.templates.errors import TemplateError, UndefinedNameError
+from shared.templates import limits
+from shared.templates.errors import TemplateError, TemplateSyntaxError, UndefinedNameError
 from shared.templates.template import Scope, is_template, parse
 
 Render = Callable[[Scope], Any]
@@ -25,8 +26,14 @@ class Rendering(StrEnum):
     NONE = "none"
 
 
-def templates_in(value: Any, path: str, rendering: Rendering) -> Iterator[tuple[str, str]]:
-    """Every (path, source) of a template in a field's value."""
+def templates_in(value: Any, path: str, rendering: Rendering, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Every (path, source) of a template in a field's value.
+
+    Raises:
+        TemplateSyntaxError: if it nests deeper than a node's data may.
+    """
+    if depth > limits.DEPTH:
+        raise TemplateSyntaxError(f"objects and lists nest at most {limits.DEPTH} deep")
     if rendering is Rendering.NONE:
         return
     if isinstance(value, str):
@@ -34,10 +41,10 @@ def templates_in(value: Any, path: str, rendering: Rendering) -> Iterator[tuple[
             yield path, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from templates_in(item, f"{path}.{key}", rendering)
+            yield from templates_in(item, f"{path}.{key}", rendering, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from templates_in(item, f"{path}[{index}]", rendering)
+            yield from templates_in(item, f"{path}[{index}]", rendering, depth + 1)
 
 
 def renderer(value: Any, path: str, rendering: Rendering, fallbacks: Any = None) -> Render | None:

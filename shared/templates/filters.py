@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -105,10 +104,6 @@ def _compared(value: Any, *_: Any) -> int:
     return 0
 
 
-def _rounded(_value: Any, digits: Any = 0, *_: Any) -> int:
-    return math.inf if isinstance(digits, int) and abs(digits) > limits.INTEGER_BITS else 0  # type: ignore[return-value]
-
-
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "json": json,
     "b64": b64,
@@ -124,5 +119,4 @@ GUARDS: Final[Mapping[str, Callable[..., int]]] = {
     "regex_replace": _regex_replaced,
     "join": _joined,
     "uniq": _compared,
-    "round": _rounded,
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from liquid import BoundTemplate
 from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
@@ -21,6 +21,7 @@ T = TypeVar("T")
 Scope = Mapping[str, Any]
 #: Text and plain paths (``n1.user.name``) in the order they are written.
 Parts = tuple[str | tuple[str, ...], ...]
+_TOO_DEEP: Final = "the template nests too deep"
 
 
 class Template:
@@ -109,7 +110,10 @@ def parse(source: str) -> Template:
     try:
         return Template(ENVIRONMENT.from_string(source))
     except LiquidError as error:
-        raise TemplateSyntaxError(explained(error, source)) from error
+        nested = isinstance(error.__cause__, RecursionError)
+        raise TemplateSyntaxError(_TOO_DEEP if nested else explained(error, source)) from error
+    except RecursionError as error:
+        raise TemplateSyntaxError(_TOO_DEEP) from error
 
 
 def is_template(text: str) -> bool:
@@ -144,6 +148,6 @@ def _guarded(render: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -
     except LiquidError as error:
         raise TemplateError(str(error.message)) from error
     except RecursionError as error:
-        raise TemplateError("the template nests too deep") from error
+        raise TemplateError(_TOO_DEEP) from error
     except Exception as error:  # a filter of the library fails in its own ways on values of any type
         raise TemplateError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,198 @@
+"""One suite over all node types: what every one of them promises."""
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.egress.interface import EgressResponse
+from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue
+from shared.nodes.base import CompiledNode, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext
+from shared.nodes.fields import rendering_of
+from shared.nodes.registry import default_registry
+from shared.nodes.schema import fields_of
+from shared.states import TriggerType
+from shared.templates.fields import Rendering
+
+REGISTRY = default_registry()
+CATALOGUE: Catalogue = REGISTRY
+NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
+RUN_ID = "fl_run_01h3j4k5l6m7n8p9q0r1s2t3v4"
+
+every_type = pytest.mark.parametrize("component", REGISTRY.names())
+
+
+class RecordingEgress:
+    """Answers every request with an empty object, and remembers it."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+
+    async def request(
+        self, method: str, url: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes | None = None, **rest: Any
+    ) -> EgressResponse:
+        self.requests.append({"method": method, "url": url, "headers": list(headers), "body": body, **rest})
+        return EgressResponse(200, "OK", (("Content-Type", "application/json"),), b"{}", url, 3)
+
+
+def step_context() -> StepContext:
+    return StepContext(RUN_ID, "n2", "-", 1, f"{RUN_ID}:n2:-", NOW, 30.0, RecordingEgress())
+
+
+def outcome_of(node: CompiledNode, scope: dict[str, Any]) -> Outcome:
+    """Run a node as the engine does: by its kind and mode, never by its type."""
+    if node.kind is Kind.TRIGGER:
+        return node.trigger(TriggerContext(RUN_ID, "manual", {"user_id": 7}))
+    if node.mode is Mode.EFFECT:
+        return asyncio.run(node.call(scope, step_context()))
+    if node.mode is Mode.WAIT:
+        assert node.begin(scope, step_context()).until > NOW
+        return node.resume(scope, step_context())
+    return node.run(scope)
+
+
+def example_of(component: str) -> tuple[NodeType[Any], dict[str, Any]]:
+    node_type = REGISTRY.type_of(component)
+    return node_type, dict(node_type.example)
+
+
+def templated_field(node_type: NodeType[Any]) -> str | None:
+    """A field of the example that takes templates, if the type has one."""
+    fields = fields_of(node_type.data_type)
+    found = [name for name in node_type.example if rendering_of(fields[name].annotation) is not Rendering.NONE]
+    return found[0] if found else None
+
+
+@every_type
+def test_declares_itself(component: str) -> None:
+    """A type and its module say what they are, and the catalogue answers for it under its name and its aliases."""
+    node_type = REGISTRY.type_of(component)
+    assert inspect.getdoc(type(node_type))
+    assert inspect.getdoc(inspect.getmodule(type(node_type)))
+    assert node_type.title
+    assert CATALOGUE.kind(component) is node_type.kind
+    assert CATALOGUE.mode(component) is node_type.mode
+    assert [CATALOGUE.resolve(name) for name in (component, *node_type.aliases)] == [component] * (
+        1 + len(node_type.aliases)
+    )
+
+
+@every_type
+def test_documents_its_fields(component: str) -> None:
+    """The Struct of the data has a docstring of its own, and declares no field that belongs to the engine."""
+    data_type = REGISTRY.type_of(component).data_type
+    assert (data_type.__doc__ or "").strip()
+    assert not {*fields_of(data_type)} & {*SETTINGS_FIELDS, *DOCUMENTATION_FIELDS}
+
+
+@every_type
+def test_exports_a_schema(component: str) -> None:
+    """The JSON Schema names every field, closes the object, and is JSON itself."""
+    schema = REGISTRY.schema(component)
+    definition = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    assert definition["additionalProperties"] is False
+    assert definition["properties"].keys() == fields_of(REGISTRY.type_of(component).data_type).keys()
+    assert msgspec.json.decode(msgspec.json.encode(schema)) == schema
+
+
+@every_type
+def test_example_is_valid(component: str) -> None:
+    """The example has no fault and refers to nothing but its own context."""
+    node_type, data = example_of(component)
+    faults, roots = CATALOGUE.check(component, data, "nodes[0].data")
+    assert faults == []
+    assert roots == node_type.example_context.keys()
+
+
+@every_type
+def test_example_runs(component: str) -> None:
+    """The example ends well with an object as its output, on a handle the node declares, and the same each time."""
+    node_type, data = example_of(component)
+    node = REGISTRY.compile("n2", component, data)
+    outcome = outcome_of(node, dict(node_type.example_context))
+    assert isinstance(outcome.output, dict)
+    assert msgspec.json.decode(msgspec.json.encode(outcome.output)) == outcome.output
+    handles = CATALOGUE.handles(component, data)
+    assert outcome.handle in handles if handles else outcome.handle is None
+    assert outcome_of(node, dict(node_type.example_context)) == outcome
+
+
+@every_type
+def test_compiled_node_says_what_it_is(component: str) -> None:
+    """A compiled node carries its id, its type's kind and mode, and the names its templates begin with."""
+    node_type, data = example_of(component)
+    node = REGISTRY.compile("n2", component, data)
+    assert (node.id, node.component_id, node.kind, node.mode) == ("n2", component, node_type.kind, node_type.mode)
+    assert node.references == CATALOGUE.check(component, data, "data")[1]
+
+
+@every_type
+def test_round_trip(component: str) -> None:
+    """The example survives JSON, and what comes back compiles to a node that does the same."""
+    node_type, data = example_of(component)
+    again = msgspec.json.decode(msgspec.json.encode(data))
+    assert again == data
+    scope = dict(node_type.example_context)
+    first, second = (REGISTRY.compile("n2", component, each) for each in (data, again))
+    assert outcome_of(first, scope) == outcome_of(second, scope)
+
+
+@every_type
+def test_settings_are_passed_over(component: str) -> None:
+    """Settings and documentation fields beside the config change nothing about a compiled node."""
+    node_type, data = example_of(component)
+    beside = {"componentId": component, "description": "d", "label": "l", "timeout": 5, "retry": {"max_attempts": 2}}
+    scope = dict(node_type.example_context)
+    bare, full = (REGISTRY.compile("n2", component, each) for each in (data, {**data, **beside}))
+    assert outcome_of(bare, scope) == outcome_of(full, scope)
+
+
+@every_type
+def test_unknown_field_is_refused(component: str) -> None:
+    """An unknown field is a fault at its own path; a misspelt one is told the field that was meant."""
+    node_type, data = example_of(component)
+    faults, _ = CATALOGUE.check(component, {**data, "zzz": 1}, "nodes[3].data")
+    assert [(fault.path, fault.code) for fault in faults] == [("nodes[3].data.zzz", "unknown_field")]
+    for name in fields_of(node_type.data_type):
+        (fault,) = CATALOGUE.check(component, {**data, f"{name}_": 1}, "d")[0]
+        assert f'did you mean "{name}"?' in fault.message
+
+
+@every_type
+def test_bad_template_is_refused(component: str) -> None:
+    """A template that cannot be read is a fault at its field; a field that takes none says so."""
+    node_type, data = example_of(component)
+    templated = templated_field(node_type)
+    if templated is not None:
+        faults, _ = CATALOGUE.check(component, {**data, templated: "{{ 1.x }}"}, "d")
+        assert [(fault.path, fault.code) for fault in faults] == [(f"d.{templated}", "template_syntax")]
+        assert 'nodes["1"]' in faults[0].message
+    for name, field in fields_of(node_type.data_type).items():
+        if field.rendering is Rendering.NONE:
+            faults, _ = CATALOGUE.check(component, {**data, name: "{{ n1.x }}"}, "d")
+            assert ("d." + name, "no_template") in [(fault.path, fault.code) for fault in faults]
+
+
+@every_type
+@pytest.mark.parametrize("value", [None, 5, "text", [], {}, [[]], {"a": {"b": [None]}}, "{{", "{% x", "\ud800\x00"])
+def test_no_data_raises(component: str, value: Any) -> None:
+    """Whatever stands in a field, checking it and asking for the handles gives an answer and raises nothing."""
+    for name in fields_of(REGISTRY.type_of(component).data_type):
+        faults, roots = CATALOGUE.check(component, {name: value}, "d")
+        assert all(fault.path.startswith("d") and fault.message for fault in faults)
+        assert isinstance(roots, frozenset)
+        assert isinstance(CATALOGUE.handles(component, {name: value}), tuple)
+
+
+@pytest.mark.parametrize("component", [n for n in REGISTRY.names() if REGISTRY.kind(n) is Kind.TRIGGER])
+@pytest.mark.parametrize("trigger_type", list(TriggerType))
+def test_triggers_take_any_start(component: str, trigger_type: TriggerType) -> None:
+    """Whatever started the run, a trigger's output says the run's id and what started it."""
+    node = REGISTRY.compile("n1", component, {})
+    output = node.trigger(TriggerContext(RUN_ID, trigger_type, {"run_id": "forged", "x": 1})).output
+    assert output["run_id"] == RUN_ID
+    assert output["trigger_type"] == trigger_type
