@@ -28,8 +28,6 @@ class Answer(msgspec.Struct, frozen=True):
         return web.Response(status=self.status, body=self.body, headers={**_JSON, **self.headers, **extra})
 
 
-def json_answer(
-    status: int, value: Any, *, headers: Mapping[str, str] | None = None, secret: bool = False
-) -> Answer:
+def json_answer(status: int, value: Any, *, headers: Mapping[str, str] | None = None, secret: bool = False) -> Answer:
     """An answer of a Struct, or anything msgspec encodes."""
     return Answer(status, msgspec.json.encode(value), headers or {}, secret)

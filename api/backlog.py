@@ -7,13 +7,12 @@ from typing import Final
 
 import asyncpg
 
-from shared.db import CONNECTION_ERRORS
+from shared.db import DATABASE_ERRORS
 from shared.errors import RateLimitedError
 from shared.store.runs_read import count_open_runs
 
 _EVERY: Final = 1.0
 _RETRY_AFTER: Final = 2
-_AWAY: Final[tuple[type[BaseException], ...]] = (*CONNECTION_ERRORS, asyncpg.PostgresError)
 
 
 class Backlog:
@@ -58,6 +57,6 @@ class Backlog:
         try:
             async with self._pool.acquire(timeout=_EVERY) as connection:
                 self._full = await count_open_runs(connection, self._most) >= self._most
-        except _AWAY:
+        except DATABASE_ERRORS:
             # Whoever stores the run finds out, and says so.
             return

@@ -40,7 +40,9 @@ async def read(request: web.Request, limit: int) -> bytes:
         else:
             chunks = await _read_on(request, first, limit)
     except web.RequestPayloadError as error:
-        raise BadRequestError("bad_request", "The body could not be read: it ended early or its coding is broken.") from error
+        raise BadRequestError(
+            "bad_request", "The body could not be read: it ended early or its coding is broken."
+        ) from error
     if len(chunks) > limit:
         raise _too_large(limit)
     return chunks
@@ -137,9 +139,7 @@ def _parse_slowly(body: bytes) -> Any:
     try:
         return json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
-        raise BadRequestError(
-            "malformed_json", f"The body is not UTF-8: byte {error.start} does not fit."
-        ) from None
+        raise BadRequestError("malformed_json", f"The body is not UTF-8: byte {error.start} does not fit.") from None
     except json.JSONDecodeError as error:
         raise BadRequestError(
             "malformed_json", f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."

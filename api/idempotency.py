@@ -59,14 +59,17 @@ def scope_of(call: Call) -> Scope | None:
 async def _replay(connection: Connection, call: Call, scope: Scope, body: bytes) -> Answer | None:
     if not await idempotency.try_lock(connection, scope):
         raise ConflictError(
-            "idempotency_in_progress", f"A request with this {HEADER} is under way; repeat it in a moment.", retry_after=1
+            "idempotency_in_progress",
+            f"A request with this {HEADER} is under way; repeat it in a moment.",
+            retry_after=1,
         )
     kept = await idempotency.find(connection, scope)
     if kept is None:
         return None
     if kept.body_hash != sha256(body).digest():
         raise ConflictError(
-            "idempotency_key_reused", f"This {HEADER} was used with another body in the last 24 hours; take a fresh one."
+            "idempotency_key_reused",
+            f"This {HEADER} was used with another body in the last 24 hours; take a fresh one.",
         )
     plain = call.services.keys.decrypt(kept.body, context=_context(scope)) if kept.secret else kept.body
     return Answer(kept.status, plain, msgspec.json.decode(kept.headers))

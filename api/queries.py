@@ -24,7 +24,9 @@ def read_query(struct: type[msgspec.Struct], request: web.Request) -> dict[str, 
     """
     query = request.query
     faults = [
-        Fault(name, "given_twice", f"{name} is given more than once.") for name in set(query) if len(query.getall(name)) > 1
+        Fault(name, "given_twice", f"{name} is given more than once.")
+        for name in set(query)
+        if len(query.getall(name)) > 1
     ]
     values, wrong = read_fields(struct, query, strict=False)
     refuse([*faults, *wrong])

@@ -28,7 +28,9 @@ class RunQuery(msgspec.Struct, frozen=True):
     """
 
     page: Annotated[Annotated[int, Meta(ge=1)], Meta(description="a whole number from 1")] = 1
-    per_page: Annotated[Annotated[int, Meta(ge=1, le=200)], Meta(description="a whole number from 1 to 200")] = _PER_PAGE
+    per_page: Annotated[Annotated[int, Meta(ge=1, le=200)], Meta(description="a whole number from 1 to 200")] = (
+        _PER_PAGE
+    )
     limit: Annotated[Annotated[int, Meta(ge=1, le=200)], Meta(description="a whole number from 1 to 200")] = _PER_PAGE
     cursor: Annotated[str | None, Meta(description="the cursor of a link")] = None
     status: Annotated[
@@ -119,7 +121,9 @@ async def read_page(connection: Connection, ask: Ask) -> tuple[RunList, str | No
     page = await runs_read.page(connection, ask.which, offset=ask.offset, limit=ask.size)
     count = await runs_read.count(connection, ask.which)
     onward = None if page.below is None else _url(ask, cursor=encode(Prefix.RUN, page.below))
-    return RunList([present_run(run) for run in page.runs], _links(ask, page, count, onward), _meta(ask, page, count)), onward
+    return RunList(
+        [present_run(run) for run in page.runs], _links(ask, page, count, onward), _meta(ask, page, count)
+    ), onward
 
 
 def _last_page(ask: Ask, count: RunCount) -> int:

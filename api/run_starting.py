@@ -85,5 +85,3 @@ def _pending(accepted: Accepted, target: Target, payload: str) -> Run:
     )
     step = first_step(target.trigger_node, target.trigger_component)
     return msgspec.structs.replace(present_run(row), logs=[], steps=[step])
-
-

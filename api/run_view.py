@@ -225,5 +225,3 @@ def _waiting_for(graph: RunGraph, step: OpenStep) -> WaitingFor | None:
 
 def _raw(text: str | None) -> msgspec.Raw:
     return _NULL if text is None else msgspec.Raw(jsontext.to_bytes(text))
-
-

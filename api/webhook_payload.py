@@ -70,7 +70,9 @@ def _decoded(kind: MimeType, body: bytes) -> str:
     try:
         return body.decode(charset)
     except UnicodeError:
-        raise BadRequestError("malformed_body", f"The body is not {shown(charset)}, as its content type says.") from None
+        raise BadRequestError(
+            "malformed_body", f"The body is not {shown(charset)}, as its content type says."
+        ) from None
     except (LookupError, ValueError):
         raise UnsupportedMediaError("unsupported_media_type", f"There is no charset {shown(charset)}.") from None
 
@@ -144,5 +146,3 @@ def _header(name: str) -> tuple[str, bool]:
 
 def _query(request: web.Request) -> str:
     return jsontext.encode(_grouped(request.query.items())) if request.query_string else "{}"
-
-

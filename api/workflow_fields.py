@@ -18,7 +18,9 @@ _IsActive = Annotated[bool, Meta(description="true or false")]
 _ScheduleType = Annotated[
     ScheduleType | None, Meta(description="one of manual, interval, cron, daily, weekly, monthly (null: manual)")
 ]
-_ScheduleValue = Annotated[str | None, Meta(description="a text such as '5 minutes', '0 9 * * 1-5' or '09:00', or null")]
+_ScheduleValue = Annotated[
+    str | None, Meta(description="a text such as '5 minutes', '0 9 * * 1-5' or '09:00', or null")
+]
 _Timezone = Annotated[str, Meta(description="an IANA name such as UTC or Europe/Berlin")]
 _Nodes = Annotated[list[Any], Meta(description="a list of 1 to 2,000 nodes, exactly one of them a trigger")]
 _Edges = Annotated[list[Any], Meta(description="a list of at most 10,000 edges")]

@@ -183,9 +183,7 @@ def _version(call: Call, row: WorkflowRow, made: Draft) -> Version:
         raise LookupError("a version has a plan and a graph")
     plan = encode_plan(made.plan).decode()
     author = call.principal.subject
-    return Version(
-        row.workspace_id, row.id, row.version, row.nodes, row.edges, row.settings, plan, PLAN_FORMAT, author
-    )
+    return Version(row.workspace_id, row.id, row.version, row.nodes, row.edges, row.settings, plan, PLAN_FORMAT, author)
 
 
 async def _audit(

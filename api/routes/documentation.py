@@ -18,9 +18,7 @@ from shared.graph.suggest import shown
 ROUTES: Final = Routes()
 
 
-@ROUTES.route(
-    "GET", "/openapi.json", access=PUBLIC, summary="The API in OpenAPI 3.1", answers={200: dict[str, Any]}
-)
+@ROUTES.route("GET", "/openapi.json", access=PUBLIC, summary="The API in OpenAPI 3.1", answers={200: dict[str, Any]})
 async def openapi(call: Call) -> web.Response:
     """Made of the declarations of the routes."""
     body = msgspec.json.encode(_document(call.services.config.public_url))

@@ -37,9 +37,7 @@ class WorkflowQuery(msgspec.Struct, frozen=True):
         Annotated[str, Meta(min_length=1, max_length=255)] | None,
         Meta(description="a text of 1 to 255 characters that stands in the name or the description"),
     ] = None
-    limit: Annotated[
-        Annotated[int, Meta(ge=1, le=200)] | None, Meta(description="a whole number from 1 to 200")
-    ] = None
+    limit: Annotated[Annotated[int, Meta(ge=1, le=200)] | None, Meta(description="a whole number from 1 to 200")] = None
     cursor: Annotated[str | None, Meta(description="the cursor of a Link header")] = None
 
 

@@ -10,6 +10,7 @@ from shared.db import Connection
 from shared.queries import load
 
 _SQL = load("runs_read")
+_PARTITIONS = load("migrations")
 
 #: Runs are counted one by one up to here, and pages by number reach no deeper; beyond it the total is an estimate.
 COUNTED: Final = 10_000
@@ -162,3 +163,8 @@ async def count_open_runs(connection: Connection, limit: int) -> int:
 async def database_answers(connection: Connection) -> bool:
     """Whether the database answers; raises what the connection raises otherwise."""
     return bool(await connection.fetchval(_SQL["database_answers"]))
+
+
+async def partition_days_ahead(connection: Connection) -> int:
+    """For how many whole days from now there are partitions for runs and their steps."""
+    return int(await connection.fetchval(_PARTITIONS["partition_days_ahead"]))

@@ -1,0 +1,138 @@
+"""The api process."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import asyncpg
+import uvloop
+from aiohttp import web
+
+from api.app import make_app
+from api.auth import Gatekeeper
+from api.backlog import Backlog
+from api.readiness import Readiness
+from api.run_graphs import RunGraphs
+from api.services import Services
+from api.webhook_targets import WebhookTargets
+from shared.broker import Announcer
+from shared.config import Config
+from shared.db import DATABASE_ERRORS, Clock, keep_in_step, open_pool
+from shared.ids import Mint
+from shared.ingest import Ingest
+from shared.log import get
+from shared.metrics import announce_build
+from shared.nodes.registry import default_registry
+from shared.vault import parse_keys
+
+_log = get(__name__)
+
+#: Seconds between two attempts to reach a database that is not there yet.
+_PAUSE: Final = 1.0
+
+
+def main(config: Config) -> None:
+    """Serve the API until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: if the port is taken.
+        ConfigError: if the key ring can't be read.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config))
+
+
+async def serve(config: Config) -> None:
+    """Serve the API on this loop until it is told to stop."""
+    announce_build("api")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    pool = await _patiently(lambda: open_pool(config.database_url, size=config.api_pool, name="api"), stopping)
+    if pool is None:
+        return
+    api = await Api.start(config, pool)
+    try:
+        await api.listen(config.host, config.port)
+        _log.info("api ready", host=config.host, port=config.port)
+        await stopping.wait()
+    finally:
+        await api.stop()
+        await pool.close()
+
+
+async def _patiently(open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event) -> asyncpg.Pool | None:
+    """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
+    while not stopping.is_set():
+        try:
+            return await open_()
+        except DATABASE_ERRORS as error:
+            _log.warning("waiting for the database", error=repr(error))
+            try:
+                await asyncio.wait_for(stopping.wait(), timeout=_PAUSE)
+            except TimeoutError:
+                continue
+    return None
+
+
+class Api:
+    """The parts of an api process, started and stopped in order. Make it with `Api.start`.
+
+    Attributes:
+        app: the application, for tests that serve it themselves.
+    """
+
+    def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock) -> None:
+        mint = Mint(clock.milliseconds)
+        registry = default_registry()
+        self._clock = asyncio.create_task(keep_in_step(clock, pool))
+        self._announcer = Announcer(config.broker_url)
+        self._ingest = Ingest(pool, self._announcer, clock, window=config.window)
+        self._readiness = Readiness(pool, config.broker_url)
+        self.services = Services(
+            config=config,
+            pool=pool,
+            ingest=self._ingest,
+            clock=clock,
+            mint=mint,
+            keys=parse_keys(config.vault_keys),
+            registry=registry,
+            gatekeeper=Gatekeeper(config, pool, mint),
+            webhooks=WebhookTargets(pool),
+            backlog=Backlog(pool, config.max_open_runs),
+            graphs=RunGraphs(registry),
+        )
+        self.app = make_app(self.services, self._readiness.needed(), self._readiness.reported())
+        self._runner = web.AppRunner(
+            self.app, access_log=None, handle_signals=False, shutdown_timeout=config.grace_seconds
+        )
+
+    @classmethod
+    async def start(cls, config: Config, pool: asyncpg.Pool) -> "Api":
+        """Make the parts; nothing is served before `listen`."""
+        clock = Clock()
+        async with pool.acquire() as connection:
+            await clock.sync(connection)
+        return cls(config, pool, clock)
+
+    async def listen(self, host: str, port: int) -> None:
+        """Take requests from now on.
+
+        Raises:
+            OSError: if the port is taken.
+        """
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what is in flight within the grace period, and send the messages that wait."""
+        began = time.monotonic()
+        await self._runner.cleanup()
+        await self._ingest.close()
+        self._clock.cancel()
+        await asyncio.to_thread(self._announcer.close)
+        self._readiness.close()
+        _log.info("api stopped", seconds=round(time.monotonic() - began, 3))
