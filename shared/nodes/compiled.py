@@ -27,6 +27,7 @@ class Compiled(Generic[DataT]):
         self._type = node_type
         fields = fields_for(node_type, data)
         self.references = check_templates(templates_of(fields, data, "data"))[1]
+        _check_names(fields, data)
         self._rendered = _renderers(fields, data)
         self._constant = _constants(fields, {name: data[name] for name in data if name not in self._rendered})
         self._data = None if self._rendered else node_type.data_type(**self._constant)
@@ -61,6 +62,18 @@ class Compiled(Generic[DataT]):
         return self._type.data_type(**values)  # type: ignore[return-value] # likewise
 
 
+def _check_names(fields: Mapping[str, Field], data: Mapping[str, Any]) -> None:
+    """Refuse data with a field too many or too few.
+
+    Raises:
+        StepFailedError: ``invalid_data``.
+    """
+    missing = [field.name for field in fields.values() if field.required and field.name not in data]
+    for names, rule in ((missing, "is required"), ([name for name in data if name not in fields], "is not known")):
+        if names:
+            raise StepFailedError("invalid_data", f"data.{names[0]} {rule}.")
+
+
 def _renderers(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, tuple[Render, Any]]:
     """Of each field with templates: what renders it, and what to convert the result to, or None if it fits as it is."""
     found = {}
@@ -77,7 +90,7 @@ def _fits(field: Field, raw: Any) -> bool:
 
 
 def _constants(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _converted(value, fields[name].annotation, name) for name, value in data.items() if name in fields}
+    return {name: _converted(value, fields[name].annotation, name) for name, value in data.items()}
 
 
 def _converted(value: Any, annotation: Any, name: str) -> Any:

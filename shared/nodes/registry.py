@@ -13,12 +13,13 @@ from typing import Any, Final, TypeGuard
 import msgspec
 
 import shared.nodes
-from shared.errors import Fault, NotFoundError
+from shared.errors import Fault, NotFoundError, StepFailedError
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS
 from shared.nodes.base import CompiledNode, Kind, Mode, NodeType
 from shared.nodes.compiled import Compiled
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import object_faults
+from shared.nodes.unusable import Unusable
 from shared.templates import TemplateSyntaxError, limits
 
 ENTRY_POINTS: Final = "edgewise.nodes"
@@ -83,12 +84,17 @@ class Registry:
     def compile(self, node_id: str, component: str, data: Mapping[str, Any]) -> CompiledNode:
         """A node ready to run. Settings and documentation fields in ``data`` are passed over.
 
+        Data that the type does not take give a node that fails its step with the reason.
+
         Raises:
             NotFoundError: if there is no such type, so that the step is left to a newer worker.
-            StepFailedError, TemplateSyntaxError: if the data were never checked.
         """
+        node_type = self.type_of(self._canonical.get(component, component))
         config = {name: value for name, value in data.items() if name not in _NOT_CONFIG}
-        return Compiled(node_id, self.type_of(self._canonical.get(component, component)), config)
+        try:
+            return Compiled(node_id, node_type, config)
+        except (StepFailedError, TemplateSyntaxError) as error:
+            return Unusable(node_id, node_type, str(error))
 
     def schema(self, component: str) -> dict[str, Any]:
         """The JSON Schema of the type's ``data``."""

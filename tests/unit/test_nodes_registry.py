@@ -1,15 +1,17 @@
 """The registry: discovery, plugins, and what it says about types it does not have."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 import pytest
 
-from shared.errors import NotFoundError
+from shared.egress.interface import Egress
+from shared.errors import NotFoundError, StepFailedError
 from shared.nodes import registry as module
-from shared.nodes.base import Kind, NodeType, Outcome
+from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.registry import Registry, compile_node, default_registry
 
 
@@ -66,6 +68,19 @@ def test_unknown_type_is_an_error_of_its_own() -> None:
     with pytest.raises(NotFoundError) as caught:
         compile_node("n", "from_a_newer_version", {})
     assert caught.value.code == "unknown_component"
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"method": "GET", "url": "{{"}, {"method": "GET", "url": "x", "new": 1}, {"method": 5, "url": "x"}]
+)
+async def test_data_that_the_type_does_not_take_fail_the_step(data: dict[str, Any]) -> None:
+    """A version saved under other code compiles all the same; the step itself fails, with the reason."""
+    node = compile_node("n", "webhook", data)
+    assert (node.id, node.component_id, node.mode) == ("n", "webhook", Mode.EFFECT)
+    context = StepContext("r", "n", "-", 1, "r:n:-", datetime(2025, 1, 1, tzinfo=UTC), 1.0, cast(Egress, None))
+    with pytest.raises(StepFailedError) as caught:
+        await node.call({}, context)
+    assert caught.value.code == "invalid_data"
 
 
 def test_templates_in_typed_fields_are_taken() -> None:

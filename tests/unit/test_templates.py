@@ -167,6 +167,17 @@ def test_limits(source: str) -> None:
         parse(source).text({"big": "y" * 500_000, "many": list(range(5_000))})
 
 
+def test_ranges_are_refused_before_they_are_made() -> None:
+    """A long range is refused by its length, wherever an expression holds it."""
+    for source in (
+        "{% for i in (1..n) reversed %}{% endfor %}",
+        "{{ (1..n) | join }}",
+        "{% if a == (1..n) %}{% endif %}",
+    ):
+        with pytest.raises(TemplateError, match="range may have"):
+            parse(source).text({"n": 99_999_999, "a": 1})
+
+
 def test_a_syntax_error_is_told_once_parsed_twice() -> None:
     """Parsing is cached for good templates, and a bad one fails each time alike."""
     assert parse("{{ n1.cached }}") is parse("{{ n1.cached }}")
