@@ -10,8 +10,8 @@ import psutil
 import pytest
 import redis
 
-from tests.acceptance.conftest import Starter, Up, get, until
 from tests.acceptance.outside import Client, Receiver, edges, node
+from tests.running import Starter, Up, get, until
 
 pytestmark = pytest.mark.timeout(180)
 
