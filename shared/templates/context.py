@@ -33,11 +33,20 @@ class Context(RenderContext):
         self._deadline = 0.0
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
-        """See `RenderContext.get`."""
+        """See `RenderContext.get`. Members of objects are followed here; what is not found so is left to Liquid."""
         self._watch()
-        if len(path) > 1 and self._is_skipped(path):
-            return None
-        return super().get(path, token=token, default=default)
+        try:
+            return self._follow(path)
+        except (LookupError, TypeError):
+            return None if self._is_skipped(path) else super().get(path, token=token, default=default)
+
+    def _follow(self, path: list[Any]) -> Any:
+        found: Any = self.scope
+        for name in path:
+            if type(found) is not dict and found is not self.scope:
+                raise LookupError(name)
+            found = found[name]
+        return found
 
     def filter(self, name: str, token: Token | None) -> Callable[..., object]:
         """See `RenderContext.filter`."""
@@ -58,9 +67,9 @@ class Context(RenderContext):
         """Whether a path leads through a skipped ancestor: ``n1.x`` or ``nodes["n1"].x``."""
         root = path[0]
         found: Any = self.scope.get(root, UNDEFINED) if isinstance(root, str) else UNDEFINED
-        if root != "nodes" or len(path) == 2:
-            return found is None
-        return isinstance(found, Mapping) and found.get(path[1], UNDEFINED) is None
+        if root == "nodes" and len(path) > 1 and isinstance(found, Mapping) and isinstance(path[1], str):
+            found = found.get(path[1], UNDEFINED)
+        return found is None
 
     def raise_for_loop_limit(self, length: int = 1) -> None:
         """Count the iterations of a loop that begins."""
