@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import Starter, Up
+from tests.running import Starter, Up, until
 
 
 @pytest.fixture
@@ -19,8 +19,9 @@ def start(tmp_path: Path) -> Iterator[Starter]:
         return started[-1]
 
     yield run
-    for one in reversed(started):
-        one.end()
+    for one in started:
+        one.kill()
+    until(lambda: not any(one.members() for one in started))
 
 
 @pytest.fixture(scope="module")
@@ -30,4 +31,5 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     try:
         yield one.ready()
     finally:
-        one.end()
+        one.kill()
+        until(lambda: not one.members())

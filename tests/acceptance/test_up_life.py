@@ -75,8 +75,7 @@ def test_a_faulty_environment_is_told_before_anything_starts(start: Starter) -> 
 def test_nothing_outlives_a_killed_up(start: Starter) -> None:
     """After ``kill -9`` of `up` itself its processes are gone by themselves, and the next start just works."""
     up = start().ready()
-    up.process.kill()
-    up.process.wait()
+    up.kill()
     until(lambda: not up.members())
     assert start().ready().is_serving()
 
