@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api.call import REQUEST_ID, REQUEST_ID_HEADER, request_id_of
+from shared import jsontext
 from shared.errors import (
     AuthenticationError,
     BadRequestError,
@@ -16,7 +17,6 @@ from shared.errors import (
     TooLargeError,
 )
 from shared.log import get
-from shared.templates import jsontext
 
 _log = get(__name__)
 #: What a body too large to be kept is answered with when aiohttp finds out first.

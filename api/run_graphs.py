@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 
 from api.bounded import BoundedCache
+from shared import jsontext
 from shared.db import Connection
 from shared.errors import EdgewiseError
 from shared.nodes.base import CompiledNode, Kind, Mode, TriggerContext
 from shared.nodes.registry import Registry
 from shared.store.runs_read import graph_nodes
-from shared.templates import jsontext
 
 #: Versions never change, so they are kept until there are too many.
 _SIZE: Final = 512

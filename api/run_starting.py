@@ -11,6 +11,7 @@ from api.call import Call, found
 from api.fields import read_fields
 from api.run_fields import Execution
 from api.run_view import Run, first_step, present_run
+from shared import jsontext
 from shared.db import Connection
 from shared.errors import ConflictError, InvalidError
 from shared.ingest import Accepted, Trigger
@@ -18,7 +19,6 @@ from shared.states import RunStatus, TriggerType
 from shared.store import workflows
 from shared.store.runs_read import RunRow
 from shared.store.workflows import Target
-from shared.templates import jsontext
 
 _INACTIVE: Final = "The workflow is inactive; activate it first."
 

@@ -9,12 +9,12 @@ from msgspec import UNSET, UnsetType
 
 from api.moments import stamp, stamp_or_none
 from api.run_graphs import RunGraph
+from shared import jsontext
 from shared.graph.model import ERROR_HANDLE
 from shared.ids import Prefix, encode, milliseconds_of, uuid7
 from shared.nodes.base import CompiledNode
 from shared.states import LOG_STATUS, StepStatus
 from shared.store.runs_read import OpenStep, RunRow, SettledStep
-from shared.templates import jsontext
 
 _NULL: Final = msgspec.Raw(b"null")
 

@@ -14,9 +14,9 @@ from aiohttp.helpers import MimeType, parse_mimetype
 from aiohttp.web_request import FileField
 
 from api.bodies import is_json, parse, read
+from shared import jsontext
 from shared.errors import BadRequestError, TooLargeError, UnsupportedMediaError
 from shared.graph.suggest import shown
-from shared.templates import jsontext
 
 _REDACTED: Final = "[redacted]"
 _SECRET_HEADER: Final = re.compile(r"authorization|cookie|signature|token|secret|api-?key|password", re.IGNORECASE)

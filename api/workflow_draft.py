@@ -7,14 +7,13 @@ import msgspec
 
 from api.fields import read_fields
 from api.workflow_fields import READ_ONLY, REQUIRED, NewWorkflow, Settings
-from shared import schedule
+from shared import jsontext, schedule
 from shared.errors import Fault, InvalidError
 from shared.graph.catalogue import Catalogue
 from shared.graph.plan import Plan, compile_plan
 from shared.schedule import Schedule
 from shared.states import Priority
 from shared.store.workflows import WorkflowRow
-from shared.templates import jsontext
 
 SCHEDULED_TRIGGER: Final = "scheduled_trigger"
 PRIORITIES: Final = tuple(Priority)

@@ -7,8 +7,8 @@ from api.moments import stamp, stamp_or_none
 from api.webhook_targets import TRIGGER_COMPONENT
 from api.workflow_fields import Workflow
 from shared.ids import Prefix, encode
+from shared.jsontext import to_bytes
 from shared.store.workflows import WorkflowRow
-from shared.templates.jsontext import to_bytes
 from shared.vault import KeyRing
 
 

@@ -1,33 +1,47 @@
-"""JSON as text that Postgres can keep and a template can read.
+r"""JSON text that keeps what JSON allows and msgspec does not: lone surrogates.
 
-msgspec does the work; the standard library stands in for the values it refuses: lone surrogates, which are legal in
-JSON as escapes and do occur in the wild.
+``"\ud800"`` is a legal JSON string. In Python it is a `str` that UTF-8 cannot hold, so msgspec refuses it both ways.
+Such values take a slower way and keep their escape: the text stays valid UTF-8 and the value comes back unchanged.
 """
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
 
 
-def encode_json(value: Any) -> str:
-    """JSON text of a value made of JSON's types. NUL and lone surrogates stand as escapes, as Postgres's text wants."""
+def encode(value: Any) -> str:
+    r"""A JSON value as compact JSON text; lone surrogates as ``\udXXX`` escapes.
+
+    Raises:
+        TypeError: if the value is not made of JSON types.
+    """
     try:
         return _encoder.encode(value).decode()
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":"))
 
 
-def decode(text: str) -> Any:
-    """The value of JSON text.
+def decode(text: str | bytes) -> Any:
+    """The value of a JSON document.
 
     Raises:
-        ValueError: if it is not JSON.
+        ValueError: if it is not one JSON document in UTF-8. NaN and the infinities are no JSON.
+        RecursionError: if it nests too deep to be read.
     """
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse)
+
+
+def to_bytes(text: str) -> bytes:
+    """JSON text as UTF-8; a lone surrogate, which can only stand inside a string, becomes its escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from shared.errors import EdgewiseError
 from shared.graph.plan import PLAN_FORMAT, Plan, compile_plan, decode_plan
 from shared.ids import Prefix, encode
+from shared.jsontext import decode
 from shared.nodes.base import CompiledNode
 from shared.nodes.registry import Registry
 from shared.queries import load
@@ -86,7 +86,7 @@ class Plans:
     def _plan(self, record: asyncpg.Record) -> Plan:
         if record["plan_format"] == PLAN_FORMAT:
             return decode_plan(record["plan"])
-        return compile_plan(msgspec.json.decode(record["nodes"]), msgspec.json.decode(record["edges"]), self._registry)
+        return compile_plan(decode(record["nodes"]), decode(record["edges"]), self._registry)
 
     def _compile(self, plan: Plan) -> dict[str, CompiledNode]:
         unknown = sorted(

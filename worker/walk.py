@@ -16,7 +16,8 @@ from shared.graph import advance as graph
 from shared.graph.catalogue import Kind, Mode
 from shared.graph.plan import PlanNode
 from shared.ids import Prefix, encode
-from shared.jsontext import decode, encode_json
+from shared.jsontext import decode
+from shared.jsontext import encode as encode_text
 from shared.metrics import STEPS
 from shared.nodes.base import Outcome, StepContext, TriggerContext
 from shared.states import RunStatus, StepStatus
@@ -261,7 +262,7 @@ class Walk:
     def _succeeded(self, node: PlanNode, attempt: int, outcome: Outcome, seconds: float) -> None:
         text: str | None = None
         if node.kind is not Kind.TRIGGER:  # what a trigger gave out is composed from the run when it is read
-            text = encode_json(outcome.output)
+            text = encode_text(outcome.output)
             if len(text) > MAX_OUTPUT:
                 self._failed(node, attempt, _too_large(len(text)), seconds)
                 return
@@ -279,7 +280,7 @@ class Walk:
             self._outcome = outcome.terminate.status
             self._abort = True
             self._error_message = outcome.terminate.message if outcome.terminate.status == "failed" else None
-            self._output = None if outcome.terminate.output is None else encode_json(outcome.terminate.output)
+            self._output = None if outcome.terminate.output is None else encode_text(outcome.terminate.output)
             return
         self._follow(graph.end(self.blueprint.plan, node.id, outcome.handle, self._joins))
 
@@ -298,7 +299,7 @@ class Walk:
             output = error.as_output()
             self._see(node.id, output)
             self._record(
-                node, attempt, StepStatus.FAILED, seconds, handle="error", output=encode_json(output), error=error
+                node, attempt, StepStatus.FAILED, seconds, handle="error", output=encode_text(output), error=error
             )
             self._follow(graph.end(self.blueprint.plan, node.id, "error", self._joins))
         else:
@@ -342,8 +343,8 @@ class Walk:
                 status,
                 handle,
                 output,
-                None if step_input is None else encode_json(step_input),
-                None if error is None else encode_json(error.as_output()["error"]),
+                None if step_input is None else encode_text(step_input),
+                None if error is None else encode_text(error.as_output()["error"]),
                 self._tools.clock.at(time.monotonic() - seconds),
                 int(seconds * 1000),
             )

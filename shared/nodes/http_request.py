@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from shared import jsontext
 from shared.errors import StepFailedError
-from shared.templates import jsontext
 from shared.templates.values import text_of
 
 Headers = list[tuple[str, str]]

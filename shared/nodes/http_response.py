@@ -9,9 +9,9 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
+from shared import jsontext
 from shared.egress.interface import EgressResponse
 from shared.errors import StepFailedError
-from shared.templates import jsontext
 
 #: Bytes of a failed answer's body that the error carries.
 SHOWN: Final = 2048

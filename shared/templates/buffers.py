@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from liquid.exceptions import OutputStreamLimitError
 
-from shared.templates import jsontext
+from shared import jsontext
 from shared.templates.errors import TemplateError
 from shared.templates.values import JsonText, json_value, text_of
 

@@ -12,7 +12,8 @@ from liquid import RenderContext
 from liquid.exceptions import FilterArgumentError, FilterValueError
 from liquid.filter import with_context
 
-from shared.templates import jsontext, limits
+from shared import jsontext
+from shared.templates import limits
 from shared.templates.dates import date
 from shared.templates.values import JsonText, json_value, text_of
 

@@ -7,7 +7,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from liquid import BoundTemplate
 from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 
-from shared.templates import jsontext, limits
+from shared import jsontext
+from shared.templates import limits
 from shared.templates.analysis import check_filters, keep_ranges_small, only_expression, plain_parts, roots
 from shared.templates.buffers import JsonBuffer, TextBuffer
 from shared.templates.context import Context

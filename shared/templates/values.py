@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from liquid.undefined import Undefined
 
-from shared.templates import jsontext
+from shared import jsontext
 from shared.templates.errors import TemplateError
 
 _WORDS: Final = {None: "", True: "true", False: "false"}
