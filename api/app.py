@@ -28,6 +28,7 @@ def make_app(services: Services, checks: dict[str, Check], reported: dict[str, C
     """The application.
 
     Args:
+        services: what handlers work with.
         checks: what must be well for ``/readyz`` to say ready.
         reported: what ``/readyz`` tells about and is ready without.
     """

@@ -122,7 +122,7 @@ def parse(body: bytes) -> Any:
 
 
 def _is_shallow(body: bytes) -> bool:
-    """Whether brackets outside strings nest at most `MAX_DEPTH` deep: taking out ``[]`` again and again empties them."""
+    """Whether brackets outside strings nest at most `MAX_DEPTH` deep: taking out ``[]`` so often empties them."""
     brackets = _STRINGS.sub(b"", body).translate(_OPENING, _ALL_BUT_BRACKETS)
     for _ in range(MAX_DEPTH):
         if not brackets:

@@ -84,6 +84,11 @@ def request_id_of(request: web.Request) -> str:
     text = request.headers.get(REQUEST_ID_HEADER)
     if text is not None and _REQUEST_ID.fullmatch(text):
         return text
+    return fresh_request_id()
+
+
+def fresh_request_id() -> str:
+    """An id for a request that brought none."""
     return f"req_{_mint.uuid().hex}"
 
 

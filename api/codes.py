@@ -9,20 +9,22 @@ from typing import Final
 #: Codes of whole answers (``code``).
 ERRORS: Final[Mapping[str, str]] = {
     "backlog_full": (
-        "So many runs are open that new ones would only wait. Nothing was started. Repeat the request after the number of "
-        "seconds in Retry-After."
+        "So many runs are open that new ones would only wait. Nothing was started. Repeat the request after the "
+        "number of seconds in Retry-After."
     ),
     "bad_request": "The request could not be read: its framing, its coding or its headers are broken.",
     "body_too_large": "The body has more bytes than this route takes. The message names the limit.",
     "database_busy": (
-        "The database works, and could not do this now: locks or time-outs were in the way. Nothing was changed. Repeat "
-        "the request."
+        "The database works, and could not do this now: locks or time-outs were in the way. Nothing was changed. "
+        "Repeat the request."
     ),
     "database_unavailable": (
         "The database did not answer in time. Repeat the request after the number of seconds in Retry-After. A request "
         "that was under way may have been carried out; with an Idempotency-Key a repeat finds it."
     ),
-    "idempotency_in_progress": "Another request with the same Idempotency-Key is under way. Repeat this one in a moment.",
+    "idempotency_in_progress": (
+        "Another request with the same Idempotency-Key is under way. Repeat this one in a moment."
+    ),
     "idempotency_key_reused": (
         "An Idempotency-Key belongs to one request. This one was used with another body in the last 24 hours: take a "
         "fresh key."
@@ -32,13 +34,16 @@ ERRORS: Final[Mapping[str, str]] = {
         "request id of the answer (X-Request-Id)."
     ),
     "invalid_idempotency_key": "An Idempotency-Key is a text of 1 to 255 printable ASCII characters, such as a UUID.",
-    "invalid_parameter": "A query parameter is unknown, given twice or not legal. errors names each of them and its rule.",
+    "invalid_parameter": (
+        "A query parameter is unknown, given twice or not legal. errors names each of them and its rule."
+    ),
     "json_too_deep": "The body is JSON whose arrays and objects nest deeper than the service reads.",
     "malformed_body": "The body is not what its Content-Type says.",
     "malformed_json": "The body is not JSON. The message names the line and the column where reading stopped.",
     "method_not_allowed": "The path exists, and not with this method. The header Allow lists those it is served with.",
     "not_found": (
-        "There is no such thing in the workspace of the token: the id is wrong, the thing was deleted, or it belongs to "
+        "There is no such thing in the workspace of the token: the id is wrong, the thing was deleted, or it "
+        "belongs to "
         "another workspace."
     ),
     "object_expected": "The body is JSON, and not an object. This route takes an object: {...}.",
@@ -60,7 +65,9 @@ ERRORS: Final[Mapping[str, str]] = {
         "The request could be read and breaks rules. errors lists every fault with its path, its code and a sentence; "
         "nothing was stored."
     ),
-    "webhook_not_found": "No workflow has a webhook with this token: it was mistyped, rotated, or its workflow deleted.",
+    "webhook_not_found": (
+        "No workflow has a webhook with this token: it was mistyped, rotated, or its workflow deleted."
+    ),
     "workflow_inactive": "The workflow is inactive and can't be started. Activate it: PUT with is_active true.",
     "workspace_missing": "The token is valid, and does not name a workspace in the claim that is configured for it.",
 }

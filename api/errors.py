@@ -78,9 +78,9 @@ def envelope(public_url: str) -> Middleware:
             response = _expected(error, request, public_url)
         except web.HTTPException as error:
             response = _of_http(error, request, public_url)
-        except Exception:
+        except Exception:  # noqa: BLE001 — whatever it is, the caller gets an answer and the log the reason
             _log.exception("request failed", request_id=request_id, method=request.method, path=_route_of(request))
-            response = answer(_internal(request_id), public_url)
+            response = answer(internal(request_id), public_url)
         response.headers[REQUEST_ID_HEADER] = request_id
         return response
 
@@ -98,11 +98,12 @@ def _expected(error: EdgewiseError, request: web.Request, public_url: str) -> we
             cause=repr(error.__cause__),
         )
     if error.status == 500:
-        return answer(_internal(request[REQUEST_ID]), public_url)
+        return answer(internal(request[REQUEST_ID]), public_url)
     return answer(error, public_url)
 
 
-def _internal(request_id: str) -> EdgewiseError:
+def internal(request_id: str) -> EdgewiseError:
+    """What callers are told of a fault of the service."""
     return EdgewiseError(
         "internal_error", f"Something broke in the service. Its log tells more under the request id {request_id}."
     )

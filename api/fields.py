@@ -27,6 +27,8 @@ def read_fields(
     """The legal values of the fields that are there, by the name they have in ``raw``, and every fault.
 
     Args:
+        struct: the fields there are.
+        raw: the object.
         prefix: what paths of faults begin with: ``settings.``.
         ignored: names that are passed over.
         strict: False for text that stands for numbers and booleans, as in a query string.

@@ -15,6 +15,7 @@ from api.auth import Gatekeeper
 from api.backlog import Backlog
 from api.readiness import Readiness
 from api.run_graphs import RunGraphs
+from api.server import Runner
 from api.services import Services
 from api.webhook_targets import WebhookTargets
 from shared.broker import Announcer
@@ -56,8 +57,8 @@ async def serve(config: Config) -> None:
         return
     api = await Api.start(config, pool)
     try:
-        await api.listen(config.host, config.port)
-        _log.info("api ready", host=config.host, port=config.port)
+        port = await api.listen(config.host, config.port)
+        _log.info("api ready", host=config.host, port=port)
         await stopping.wait()
     finally:
         await api.stop()
@@ -79,11 +80,7 @@ async def _patiently(open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asy
 
 
 class Api:
-    """The parts of an api process, started and stopped in order. Make it with `Api.start`.
-
-    Attributes:
-        app: the application, for tests that serve it themselves.
-    """
+    """The parts of an api process, started and stopped in order. Make it with `Api.start`."""
 
     def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock) -> None:
         mint = Mint(clock.milliseconds)
@@ -105,10 +102,8 @@ class Api:
             backlog=Backlog(pool, config.max_open_runs),
             graphs=RunGraphs(registry),
         )
-        self.app = make_app(self.services, self._readiness.needed(), self._readiness.reported())
-        self._runner = web.AppRunner(
-            self.app, access_log=None, handle_signals=False, shutdown_timeout=config.grace_seconds
-        )
+        app = make_app(self.services, self._readiness.needed(), self._readiness.reported())
+        self._runner = Runner(app, public_url=config.public_url, grace_seconds=config.grace_seconds)
 
     @classmethod
     async def start(cls, config: Config, pool: asyncpg.Pool) -> "Api":
@@ -118,14 +113,20 @@ class Api:
             await clock.sync(connection)
         return cls(config, pool, clock)
 
-    async def listen(self, host: str, port: int) -> None:
-        """Take requests from now on.
+    async def listen(self, host: str, port: int) -> int:
+        """Take requests from now on; gives the port.
+
+        Args:
+            host: the address.
+            port: 0 for any free one.
 
         Raises:
             OSError: if the port is taken.
         """
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
+        taken: int = self._runner.addresses[0][1]
+        return taken
 
     async def stop(self) -> None:
         """Take nothing new, finish what is in flight within the grace period, and send the messages that wait."""

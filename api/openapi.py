@@ -15,11 +15,7 @@ _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
-    """The document of these routes.
-
-    Args:
-        public_url: the base of the service.
-    """
+    """The document of these routes, served under ``public_url``."""
     declared = list(routes)
     types = [kind for route in declared for kind in _types(route)]
     schemas, components = msgspec.json.schema_components([*types, ErrorBody], ref_template=_REF)

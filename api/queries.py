@@ -65,6 +65,7 @@ def bound_of(name: str, text: str | None) -> UUID | None:
     """The least run id of a time.
 
     Args:
+        name: of the parameter.
         text: ISO 8601; UTC unless it says otherwise.
 
     Raises:

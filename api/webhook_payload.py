@@ -29,7 +29,9 @@ async def read_payload(request: web.Request, limit: int, received_at: str) -> st
     """The trigger payload ``{webhook_payload, headers, query, method, received_at}`` of a request.
 
     Args:
+        request: whose body has not been read.
         limit: bytes of the body.
+        received_at: when it came, as the contract writes times.
 
     Raises:
         TooLargeError, BadRequestError, UnsupportedMediaError: if the body is over the limit, is not what its content
@@ -119,7 +121,8 @@ def _too_large(limit: int) -> TooLargeError:
 
 def _field(value: Any) -> Any:
     if isinstance(value, FileField):
-        content = base64.b64encode(value.file.read()).decode()
+        with value.file as file:
+            content = base64.b64encode(file.read()).decode()
         return {"filename": value.filename, "content_type": value.content_type, "base64": content}
     return value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else value
 

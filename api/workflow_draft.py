@@ -85,7 +85,7 @@ def draft(raw: Mapping[str, Any], catalogue: Catalogue, base: Base | None = None
     values = {**_DEFAULTS, **(base.values if base else {}), **given}
     if "settings" not in given:
         settings = values["settings"]
-    plan, graph_faults = _compile(values, given, catalogue, base)
+    plan, graph_faults = _compile(values, catalogue)
     own = _own_schedule(given, values, settings, base)
     scheduled, schedule_faults = _settle_schedule(own, plan)
     made = Draft(
@@ -104,9 +104,7 @@ def _missing(name: str) -> Fault:
     return Fault(name, "parameter_missing", f"The '{name}' parameter is required for this request.")
 
 
-def _compile(
-    values: Mapping[str, Any], given: Mapping[str, Any], catalogue: Catalogue, base: Base | None
-) -> tuple[Plan | None, list[Fault]]:
+def _compile(values: Mapping[str, Any], catalogue: Catalogue) -> tuple[Plan | None, list[Fault]]:
     """The plan of the graph. Where a list is missing or no list at all, that fault has been told."""
     if "nodes" not in values or "edges" not in values:
         return None, []

@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 import msgspec
-from aiohttp.test_utils import TestClient
+from aiohttp import ClientSession
 from multidict import CIMultiDict
 
 from api.main import Api
@@ -55,7 +55,7 @@ class ApiClient:
     """An api that is being served, with the token that requests carry unless they say otherwise."""
 
     api: Api
-    http: TestClient[Any, Any]
+    http: ClientSession
     token: str
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:

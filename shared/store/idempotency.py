@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 
 async def try_lock(connection: Connection, scope: Scope) -> bool:
     """Take the key for this transaction; False while another request with it is under way."""
-    text = " ".join((scope.workspace_id.hex, scope.method, scope.route, scope.key))
+    text = f"{scope.workspace_id.hex} {scope.method} {scope.route} {scope.key}"
     return bool(await connection.fetchval(_SQL["try_lock"], text))
 
 

@@ -1,4 +1,4 @@
-"""Reading runs: one with its steps, pages of a workflow's, and how many there are, at a cost that history cannot raise."""
+"""Reading runs: one with its steps, pages of a workflow's, and how many there are; history costs nothing."""
 
 from datetime import datetime
 from typing import Final, NamedTuple

@@ -134,11 +134,7 @@ async def mark_deleted(connection: Connection, workspace_id: UUID, workflow_id: 
 
 
 async def by_token(connection: Connection, token_hash: bytes) -> Target | None:
-    """What a webhook token leads to, in whichever workspace.
-
-    Args:
-        token_hash: SHA-256 of the token.
-    """
+    """What the webhook token with this SHA-256 leads to, in whichever workspace."""
     record = await connection.fetchrow(_SQL["by_token"], token_hash)
     return None if record is None else Target(*record)
 

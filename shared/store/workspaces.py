@@ -9,11 +9,7 @@ _SQL = load("workspaces")
 
 
 async def find_or_add(connection: Connection, claim: str, fresh: UUID) -> UUID:
-    """The workspace of a claim; it is made with the id ``fresh`` if there is none.
-
-    Args:
-        claim: 1 to 128 characters.
-    """
+    """The workspace of a claim of 1 to 128 characters; it is made with the id ``fresh`` if there is none."""
     found: UUID | None = await connection.fetchval(_SQL["find"], claim)
     if found is None:
         found = await connection.fetchval(_SQL["add"], fresh, claim)

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession
 
 from api.main import Api
 from shared.db import open_pool
@@ -18,12 +18,13 @@ async def make_api(database_url: str, broker_url: str) -> AsyncIterator[Callable
     async with AsyncExitStack() as stack:
 
         async def make(**changes: Any) -> ApiClient:
-            settings = config(database_url, broker_url, **changes)
+            settings = config(**{"database_url": database_url, "broker_url": broker_url, **changes})
             pool = await open_pool(settings.database_url, size=settings.api_pool, name="api")
             stack.push_async_callback(pool.close)
             served = await Api.start(settings, pool)
             stack.push_async_callback(served.stop)
-            http = await stack.enter_async_context(TestClient(TestServer(served.app)))
+            port = await served.listen("127.0.0.1", 0)
+            http = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}"))
             return ApiClient(served, http, token())
 
         yield make

@@ -1,0 +1,79 @@
+"""aiohttp's server, with the contract's answer to what is not HTTP at all.
+
+aiohttp's own answer, and its log line, quote the broken bytes: a header that is too long, with the token in it.
+"""
+
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from api.call import REQUEST_ID_HEADER, fresh_request_id
+from api.errors import answer, internal
+from shared.errors import BadRequestError
+from shared.log import get
+
+_log = get(__name__)
+_UNREADABLE: Final = "The request is not HTTP that can be read: its first line, its headers or its framing are broken."
+
+
+class Runner(web.AppRunner):
+    """Runs an application.
+
+    Args:
+        app: the application.
+        public_url: the base of ``doc_url``.
+        grace_seconds: how long requests in flight may go on after `cleanup` was called.
+    """
+
+    def __init__(self, app: web.Application, *, public_url: str, grace_seconds: float) -> None:
+        super().__init__(app, access_log=None, handle_signals=False, shutdown_timeout=grace_seconds)
+        self._public_url = public_url
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        return _Server(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            handler_cancellation=plain.handler_cancellation,
+            loop=plain._loop,  # noqa: SLF001 — there is no other way to a protocol of one's own
+            **{**plain._kwargs, "public_url": self._public_url},  # noqa: SLF001
+        )
+
+
+class _Server(web.Server):
+    def __init__(self, *args: Any, public_url: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.public_url = public_url
+
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Protocol(RequestHandler):
+    __slots__ = ("_public_url",)
+
+    def __init__(self, manager: _Server, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._public_url = manager.public_url
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 — it quotes what was sent
+    ) -> web.StreamResponse:
+        """Answer in the contract's form, and close the connection."""
+        request_id = fresh_request_id()
+        if status >= 500:
+            _log.error("request failed outside its handler", request_id=request_id, exc_info=exc)
+        else:
+            _log.info("request is not HTTP", request_id=request_id, error=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun")
+        error = internal(request_id) if status >= 500 else BadRequestError("bad_request", _UNREADABLE)
+        response = answer(error, self._public_url)
+        response.headers[REQUEST_ID_HEADER] = request_id
+        response.force_close()
+        return response
