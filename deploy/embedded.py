@@ -5,6 +5,7 @@ alone, behind random passwords that are kept beside the data.
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,15 +59,13 @@ class Postgres:
         port: where to listen on 127.0.0.1.
         password: of the owner; letters and digits. It is fixed when the data folder is first made.
         durable: False gives up crash safety for speed, for tests.
-        run_as: an identity of `deploy.launch`, instead of the one that fits.
+        run_as: an identity of `deploy.launch`; empty for the one that fits.
     """
 
     name = "postgres"
     stop_signal: int = signal.SIGINT  # "fast": no waiting for clients
 
-    def __init__(
-        self, folder: Path, port: int, password: str, *, durable: bool = True, run_as: str | None = None
-    ) -> None:
+    def __init__(self, folder: Path, port: int, password: str, *, durable: bool = True, run_as: str = "") -> None:
         self._folder = folder.resolve()
         self._data = self._folder / "postgres"
         self._log = self._folder / "postgres.log"
@@ -87,51 +86,83 @@ class Postgres:
 
     def prepare(self) -> None:
         """See `Server.prepare`."""
-        self._data.mkdir(mode=0o700, exist_ok=True)
-        self._run_as = self._run_as or identity.choose(self._folder, self._bin / "postgres")
-        identity.own(self._data, self._run_as)
-        if not (self._data / "PG_VERSION").exists():
+        if not self._run_as:
+            self._run_as = identity.choose(self._folder, self._bin / "postgres")
+        if not self._data.exists():
             self._initialise()
-        (self._data / "postgresql.conf").write_text(_conf(_postgres_settings(self.port, durable=self._durable)))
+        identity.own(self._data, self._run_as)
+        (self._data / "postgresql.conf").write_text(_conf(self._settings()))
         (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
         self._clear_stale_pid()
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """See `Server.spawn`."""
-        return self._run([str(self._bin / "postgres"), "-D", str(self._data)], death_signal=self.stop_signal)
+        return self._run(
+            [str(self._bin / "postgres"), "-D", str(self._data)], folder=self._data, death_signal=self.stop_signal
+        )
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
         """See `Server.wait_ready`."""
         _await_server(self.name, process, lambda: self._pid_lines()[7:8] == ["ready"], self._log)
 
+    def _settings(self) -> dict[str, str | int]:
+        """The server's settings; memory sizes as PostgreSQL writes them."""
+        safety = "on" if self._durable else "off"
+        statistics = self._bin.parent / "lib" / "pg_stat_statements.so"
+        return {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": "",
+            "max_connections": 200,
+            "shared_buffers": "128MB",
+            "fsync": safety,
+            "synchronous_commit": safety,
+            "full_page_writes": safety,
+            "wal_compression": "pglz",  # the wheel is built without lz4
+            "min_wal_size": "256MB",
+            "max_wal_size": "2GB",
+            "checkpoint_timeout": "15min",
+            "jit": "off",  # compiling costs more than our short statements
+            "random_page_cost": 1,
+            "autovacuum_naptime": "10s",  # open_steps is small and churns
+            "shared_preload_libraries": statistics.stem if statistics.exists() else "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "log_checkpoints": "off",
+            "log_min_error_statement": "panic",  # statements do not belong into logs
+        }
+
     def _initialise(self) -> None:
-        """Run initdb; a half-made folder of an earlier try is emptied first."""
-        _empty(self._data)
-        secret = self._data.with_name("initdb.password")
+        """Run initdb beside the data folder, which so appears whole or not at all."""
+        fresh = self._folder / "postgres.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        secret = fresh.with_suffix(".password")
         secret.touch(mode=0o600)
         secret.write_text(self._password)
-        if self._run_as:
-            identity.own(secret, self._run_as)
+        for path in (fresh, secret):
+            identity.own(path, self._run_as)
         options = [] if self._durable else ["--no-sync"]
         process = self._run(
             [
-                str(self._bin / "initdb"), f"--pgdata={self._data}", f"--username={_SUPERUSER}",
-                "--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--no-locale", *options,
+                str(self._bin / "initdb"), f"--pgdata={fresh}", f"--username={_SUPERUSER}", "--auth=scram-sha-256",
+                f"--pwfile={secret}", "--encoding=UTF8", "--no-locale", *options,
             ],
+            folder=fresh,
             death_signal=signal.SIGKILL,
         )  # fmt: skip
         code = process.wait(_START_SECONDS)
         secret.unlink()
         if code != 0:
-            _empty(self._data)
-            raise EdgewiseError("embedded_postgres", f"initdb failed in {self._data}:\n{_tail(self._log)}")
+            raise EdgewiseError("embedded_postgres", f"initdb failed in {fresh}:\n{_tail(self._log)}")
+        fresh.rename(self._data)
 
-    def _run(self, command: list[str], *, death_signal: int) -> subprocess.Popen[bytes]:
+    def _run(self, command: list[str], *, folder: Path, death_signal: int) -> subprocess.Popen[bytes]:
         with _log_file(self._log) as log:
             return processes.spawn(
                 command,
-                folder=self._data,
-                identity=self._run_as or "self",
+                folder=folder,
+                identity=self._run_as,
                 death_signal=death_signal,
                 env=_clean_environment(),
                 output=log,
@@ -218,33 +249,6 @@ class Valkey:
             return False
 
 
-def _postgres_settings(port: int, *, durable: bool) -> dict[str, str | int]:
-    """The server's settings; memory sizes as PostgreSQL writes them."""
-    safety = "on" if durable else "off"
-    return {
-        "listen_addresses": "127.0.0.1",
-        "port": port,
-        "unix_socket_directories": "",
-        "max_connections": 200,
-        "shared_buffers": "128MB",
-        "fsync": safety,
-        "synchronous_commit": safety,
-        "full_page_writes": safety,
-        "wal_compression": "pglz",  # the wheel is built without lz4
-        "min_wal_size": "256MB",
-        "max_wal_size": "2GB",
-        "checkpoint_timeout": "15min",
-        "jit": "off",  # compiling costs more than our short statements
-        "random_page_cost": 1,
-        "autovacuum_naptime": "10s",  # open_steps is small and churns
-        "shared_preload_libraries": "pg_stat_statements",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "log_checkpoints": "off",
-        "log_min_error_statement": "panic",  # statements do not belong into logs
-    }
-
-
 def _conf(settings: Mapping[str, str | int]) -> str:
     """The text of postgresql.conf, written anew at each start."""
     return "".join(f"{name} = '{value}'\n" for name, value in settings.items())
@@ -275,12 +279,6 @@ def _log_file(path: Path) -> processes.Output:
 
 def _tail(path: Path, lines: int = 8) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
-
-
-def _empty(folder: Path) -> None:
-    """Remove what a folder holds; an unfinished initdb leaves no data worth keeping."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _clean_environment() -> dict[str, str]:

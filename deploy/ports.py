@@ -30,11 +30,12 @@ class Ports:
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             claim.bind(f"\0edgewise-port-{port}")
+            _try(port, self._host)
         except OSError:
             claim.close()
             return False
         self._claims.append(claim)
-        return is_free(port, self._host)
+        return True
 
     def next_from(self, first: int) -> int:
         """Claim the first free port from this one on.
@@ -60,14 +61,14 @@ class Ports:
         self._claims.clear()
 
 
-def is_free(port: int, host: str) -> bool:
-    """Whether a server could listen there now."""
+def _try(port: int, host: str) -> None:
+    """Listen there for a moment.
+
+    Raises:
+        OSError: if somebody else does.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
+        probe.bind((host, port))
+        probe.listen(1)

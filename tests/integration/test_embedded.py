@@ -91,8 +91,8 @@ def test_a_folder_that_a_live_server_uses_is_left_alone(tmp_path: Path, ports: P
 
 def test_an_unfinished_initdb_is_begun_anew(tmp_path: Path, ports: Ports) -> None:
     """What an interrupted first start has left does not stand in the way."""
-    (tmp_path / "postgres" / "base").mkdir(parents=True)
-    (tmp_path / "postgres" / "base" / "half").write_text("x")
+    (tmp_path / "postgres.new" / "base").mkdir(parents=True)
+    (tmp_path / "postgres.new" / "PG_VERSION").write_text("18")
     server = Postgres(tmp_path, ports.any(), "secret", durable=False)
     with _started(server):
         assert asyncio.run(_version(server))
@@ -109,10 +109,14 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path, ports: Ports) -> 
         pass
 
 
-def test_a_port_is_claimed_once_on_a_machine(ports: Ports) -> None:
-    """Nobody listens there yet, and still a second installation does not pick it."""
-    port = ports.any()
-    assert not Ports().take(port)
+def test_a_port_is_claimed_once_on_a_machine() -> None:
+    """Nobody listens there yet, and still a second installation does not pick it, until the first gives it up."""
+    first, second = Ports(), Ports()
+    port = first.any()
+    assert not second.take(port)
+    first.release()
+    assert second.take(port)
+    second.release()
 
 
 def _made(folder: Path) -> Path:
