@@ -137,7 +137,7 @@ class Postgres:
         fresh = self._folder / "postgres.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        secret = fresh.with_suffix(".password")
+        secret = fresh.with_name("initdb.password")
         secret.touch(mode=0o600)
         secret.write_text(self._password)
         for path in (fresh, secret):
