@@ -1,0 +1,58 @@
+"""What a workload is, what it measures, and what became of it."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from tests.bench.meters import Reading
+from tests.bench.system import System
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How long to measure: seconds of each repeat of a workload that goes on, and how many repeats."""
+
+    seconds: float = 10.0
+    repeats: int = 3
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One line of the table of targets.
+
+    Attributes:
+        number: of the workload in the table.
+        name: unique among all figures.
+        reach, aim: the targets, in ``unit``.
+        higher: whether more is better.
+        floor: in words, what the floor is.
+    """
+
+    number: int
+    name: str
+    unit: str
+    reach: float
+    aim: float
+    higher: bool = False
+    floor: str = ""
+
+
+class Measured(msgspec.Struct):
+    """What one repeat came to.
+
+    Attributes:
+        values: by the figure's name.
+        floors: likewise, of those that have one.
+        spent: by the whole system on ``runs`` runs.
+    """
+
+    values: dict[str, float]
+    floors: dict[str, float] = {}
+    spent: Reading | None = None
+    runs: int = 0
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """What is done, and which figures come of it."""
+
+    title: str
+    figures: tuple[Figure, ...]
+    measure: Callable[[System, Options], Awaitable[Measured]]

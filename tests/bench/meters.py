@@ -1,0 +1,93 @@
+"""What the system has spent, as the kernel, PostgreSQL and Valkey count it."""
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+import psutil
+
+from tests.bench.system import System
+
+#: Seconds after which PostgreSQL's backends have reported their transactions.
+_REPORTED = 1.5
+_OWN = "%/* bench */%"
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Counters at one moment, or their growth between two.
+
+    Attributes:
+        cpu: seconds by process.
+        transactions: that PostgreSQL committed in our database, reading ones included.
+        statements: that it was sent, the bench's own left out.
+        commits: those of the statements that wrote something; outside a transaction each is a commit.
+        wal: bytes.
+        redis_calls: commands, those inside scripts included.
+        messages: that were put into a queue.
+    """
+
+    cpu: Mapping[str, float]
+    transactions: int
+    statements: int
+    commits: int
+    wal: int
+    redis_calls: int
+    messages: int
+
+    def until(self, later: "Reading") -> "Reading":
+        """What was spent from this reading to a later one."""
+        names = [name for name in Reading.__struct_fields__ if name != "cpu"]
+        cpu = {name: seconds - self.cpu.get(name, 0.0) for name, seconds in later.cpu.items()}
+        return Reading(cpu, **{name: getattr(later, name) - getattr(self, name) for name in names})
+
+
+def cpu(system: System) -> dict[str, float]:
+    """CPU seconds so far of each process."""
+    return {name: _seconds(psutil.Process(pid), with_children=name == "postgres") for name, pid in system.pids.items()}
+
+
+def memory(system: System) -> dict[str, float]:
+    """Resident MB of each service."""
+    ours = {name: pid for name, pid in system.pids.items() if name in {"api", "scheduler"} or name.startswith("worker")}
+    return {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in ours.items()}
+
+
+async def read(system: System, *, settled: bool = True) -> Reading:
+    """Read every meter.
+
+    Args:
+        system: whose.
+        settled: wait until PostgreSQL's own statistics are complete; only ``transactions`` needs it.
+    """
+    if settled:
+        await asyncio.sleep(_REPORTED)
+    row = await system.database.fetchrow(
+        "SELECT /* bench */"
+        " (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()) AS transactions,"
+        " pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS wal,"
+        " coalesce(sum(calls), 0)::bigint AS statements,"
+        " coalesce(sum(calls) FILTER (WHERE wal_records > 0), 0)::bigint AS commits"
+        " FROM pg_stat_statements WHERE query NOT LIKE $1",
+        _OWN,
+    )
+    assert row is not None
+    stats: dict[str, dict[str, int]] = await system.broker.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+    return Reading(
+        cpu(system),
+        row["transactions"],
+        row["statements"],
+        row["commits"],
+        int(row["wal"]),
+        sum(calls.values()),
+        calls.get("rpush", 0),
+    )
+
+
+def _seconds(process: psutil.Process, *, with_children: bool) -> float:
+    own = process.cpu_times()
+    total: float = own.user + own.system
+    if with_children:
+        total += own.children_user + own.children_system
+        total += sum(_seconds(child, with_children=False) for child in process.children())
+    return total

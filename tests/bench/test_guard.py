@@ -1,0 +1,46 @@
+"""What a run may cost, in counts that no machine changes: the short form of `make bench` that every test run has."""
+
+import asyncio
+
+import pytest
+
+from tests.bench import graphs
+from tests.bench.load import Load
+from tests.bench.system import running
+from tests.bench.workloads import Outcome, drive, prepare
+
+_RUNS = 600
+
+
+@pytest.fixture(scope="module")
+def pure_runs(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """600 runs of webhook, condition, transform on real processes, sent over 64 connections."""
+
+    async def measure() -> Outcome:
+        async with running(tmp_path_factory.mktemp("guard") / "data") as system:
+            workflow = await prepare(system, graphs.condition_and_transform())
+            wanted = Load(port=0, path="", body=graphs.payload(), requests=_RUNS)
+            return await drive(system, workflow, wanted, settled=False)
+
+    return asyncio.run(measure())
+
+
+def test_many_runs_share_a_commit(pure_runs: Outcome) -> None:
+    """Under load two runs or more share each commit, ingest, results and heartbeats together."""
+    assert pure_runs.runs == _RUNS
+    assert pure_runs.spent.commits / _RUNS <= 0.6
+
+
+def test_a_step_costs_no_statement_of_its_own(pure_runs: Outcome) -> None:
+    """A run of three steps needs fewer statements than it has steps, whatever reads and writes."""
+    assert pure_runs.spent.statements / _RUNS <= 2.9
+
+
+def test_messages_carry_several_runs(pure_runs: Outcome) -> None:
+    """Under load a message carries two runs or more, and a pure run needs no second message."""
+    assert pure_runs.spent.messages / _RUNS <= 0.5
+
+
+def test_an_acknowledged_message_costs_few_redis_commands(pure_runs: Outcome) -> None:
+    """Sending, fetching and acknowledging cost at most six commands for each run, those inside scripts included."""
+    assert pure_runs.spent.redis_calls / _RUNS <= 6
