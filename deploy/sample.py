@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import click
+import msgspec
 from aiohttp import web
 from rich.console import Console
 from rich.table import Table
@@ -158,11 +159,12 @@ async def _call(session: aiohttp.ClientSession, method: str, path: str, body: ob
 def _print_run(run: dict[str, Any]) -> None:
     """The run as a table, a row for each step."""
     table = Table(title=f"run {run['id']}: {run['status']}", caption=run["error_message"], title_justify="left")
-    for column in ("step", "type", "status", "attempt", "ms", "output"):
-        table.add_column(column, overflow="fold")
+    for column in ("step", "type", "status", "attempt", "ms"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("output", overflow="ellipsis", no_wrap=True)
     for entry in run["logs"]:
-        cells = (entry[name] for name in ("node_id", "component_id", "status", "attempt", "duration_ms", "output"))
-        table.add_row(*("" if cell is None else str(cell) for cell in cells))
+        cells = [str(entry[name]) for name in ("node_id", "component_id", "status", "attempt", "duration_ms")]
+        table.add_row(*cells, msgspec.json.encode(entry["output"]).decode())
     Console().print(table)
 
 
