@@ -1,4 +1,4 @@
-"""The application: every declared route behind its access check, in one envelope."""
+"""The application: every declared route behind its access check."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -7,7 +7,6 @@ from aiohttp import hdrs, web
 
 from api.access import Scope
 from api.call import Call
-from api.errors import envelope
 from api.routes import documentation, runs, webhooks, workflows
 from api.routing import Route
 from api.services import Services
@@ -32,7 +31,7 @@ def make_app(services: Services, checks: dict[str, Check], reported: dict[str, C
         checks: what must be well for ``/readyz`` to say ready.
         reported: what ``/readyz`` tells about and is ready without.
     """
-    app = web.Application(middlewares=[envelope(services.config.public_url)])
+    app = web.Application()
     add_probe_routes(app, checks, reported)
     for route in ROUTES:
         _add(app, route, _admitted(route, services))

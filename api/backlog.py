@@ -39,8 +39,9 @@ class Backlog:
         Raises:
             RateLimitedError: if too many runs are open.
         """
-        if self._clock() - self._asked_at >= _EVERY:
-            self._asked_at = self._clock()
+        now = self._clock()
+        if now - self._asked_at >= _EVERY:
+            self._asked_at = now
             self._asking = asyncio.create_task(self._ask())
         if self._full:
             if self._asking is not None:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from api.call import REQUEST_ID, REQUEST_ID_HEADER, request_id_of
 from shared import jsontext
@@ -65,15 +65,16 @@ def answer(error: EdgewiseError, public_url: str) -> web.Response:
     return response
 
 
-def envelope(public_url: str) -> Middleware:
-    """The middleware of every request: gives it an id, and turns whatever is raised into an error of the contract."""
+def in_envelope(handle: Handler, public_url: str) -> Handler:
+    """The handler of every request: gives it an id, and turns whatever is raised into an error of the contract.
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = request_id_of(request)
-        request[REQUEST_ID] = request_id
+    It stands around the application and is no middleware, since aiohttp answers some requests before any middleware.
+    """
+
+    async def enveloped(request: web.Request) -> web.StreamResponse:
+        request_id = request[REQUEST_ID] = request_id_of(request)
         try:
-            response = await handler(request)
+            response = await handle(request)
         except EdgewiseError as error:
             response = _expected(error, request, public_url)
         except web.HTTPException as error:
@@ -84,7 +85,7 @@ def envelope(public_url: str) -> Middleware:
         response.headers[REQUEST_ID_HEADER] = request_id
         return response
 
-    return middleware
+    return enveloped
 
 
 def _expected(error: EdgewiseError, request: web.Request, public_url: str) -> web.Response:

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from api.call import REQUEST_ID_HEADER, fresh_request_id
-from api.errors import answer, internal
+from api.errors import answer, in_envelope, internal
 from shared.errors import BadRequestError
 from shared.log import get
 
@@ -33,7 +33,7 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         return _Server(
-            plain.request_handler,
+            in_envelope(plain.request_handler, self._public_url),
             request_factory=plain.request_factory,
             handler_cancellation=plain.handler_cancellation,
             loop=plain._loop,  # noqa: SLF001 — there is no other way to a protocol of one's own

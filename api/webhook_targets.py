@@ -4,6 +4,7 @@ What is remembered may be stale: the ingest checks token and activity again when
 """
 
 import asyncio
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -42,8 +43,13 @@ class WebhookTargets:
         task = self._looking.get(token_hash)
         if task is None:
             task = self._looking[token_hash] = asyncio.create_task(self._look_up(token_hash))
-            task.add_done_callback(lambda _: self._looking.pop(token_hash, None))
+            task.add_done_callback(partial(self._looked, token_hash))
         return await asyncio.shield(task)
+
+    def _looked(self, token_hash: bytes, task: asyncio.Task[Target]) -> None:
+        del self._looking[token_hash]
+        if not task.cancelled():
+            task.exception()  # it is told to whoever still waits; nobody may be left
 
     async def _look_up(self, token_hash: bytes) -> Target:
         self._known.drop(token_hash)
