@@ -38,6 +38,7 @@ class Trigger(NamedTuple):
     Attributes:
         payload: JSON text, kept as it is.
         token_hash: SHA-256 of the webhook token it came by, checked again by the insert; None for other triggers.
+        run_id: from `Ingest.new_id`, when it must be known beforehand; None for a fresh one.
     """
 
     workflow_id: UUID
@@ -46,6 +47,7 @@ class Trigger(NamedTuple):
     request_id: str | None = None
     traceparent: str | None = None
     token_hash: bytes | None = None
+    run_id: UUID | None = None
 
 
 class Accepted(NamedTuple):
@@ -145,8 +147,16 @@ class Ingest:
 
     async def accept_on(self, connection: Executes, trigger: Trigger) -> Accepted | None:
         """Like `accept`, inside the caller's transaction; call `announce` after its commit."""
-        receipts = await self._insert(connection, [self._row(trigger)], uncertain=False)
+        receipts = await self.accept_many_on(connection, [trigger])
         return receipts[0]
+
+    async def accept_many_on(self, connection: Executes, triggers: Sequence[Trigger]) -> list[Accepted | None]:
+        """Like `accept_on`, for many triggers in one statement."""
+        return await self._insert(connection, [self._row(trigger) for trigger in triggers], uncertain=False)
+
+    def new_id(self) -> UUID:
+        """A fresh run id on Postgres's clock."""
+        return self._mint.uuid()
 
     def announce(self, accepted: Sequence[Accepted | None]) -> None:
         """Send the messages of durable runs."""
@@ -160,7 +170,7 @@ class Ingest:
             await self._poll
 
     def _row(self, trigger: Trigger) -> _Row:
-        return _Row(self._mint.uuid(), trigger, self._window.admit(trigger.workflow_id))
+        return _Row(trigger.run_id or self._mint.uuid(), trigger, self._window.admit(trigger.workflow_id))
 
     async def _flush(self, rows: Sequence[_Row], uncertain: bool) -> Sequence[Accepted | None]:
         began = perf_counter()

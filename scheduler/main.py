@@ -1,0 +1,190 @@
+"""The scheduler process."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import asyncpg
+import structlog
+import uvloop
+
+from scheduler.clockwork import Clockwork, Watchdog
+from scheduler.duty import Duties, Duty
+from scheduler.housekeeping import Housekeeping
+from scheduler.queued import Queued
+from scheduler.rescue import Contact, Rescue
+from scheduler.schedules import Schedules
+from scheduler.steps import Steps
+from shared.broker import Announcer
+from shared.config import Config
+from shared.db import DATABASE_ERRORS, Clock, open_pool
+from shared.ingest import Ingest
+from shared.metrics import announce_build
+from shared.probes import serve_probes
+from shared.store import duties
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds a statement of a duty may take.
+_STATEMENT_TIMEOUT: Final = 15.0
+#: Seconds for which duties under way may go on after SIGTERM.
+_GRACE: Final = 3.0
+#: Whole days of partitions below which the scheduler is not ready.
+_LEAST_DAYS: Final = 2
+_MINUTE: Final = 60.0
+
+
+def main(config: Config) -> None:
+    """Run a scheduler until SIGTERM or SIGINT."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config))
+
+
+async def serve(config: Config) -> None:
+    """Run a scheduler on this loop until it is told to stop."""
+    announce_build("scheduler")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    pool = await _open_patiently(config, stopping)
+    if pool is None:
+        return
+    scheduler = await Scheduler.start(config, pool)
+    probes = await serve_probes(config.metrics_host, config.metrics_port, scheduler.checks())
+    _log.info("scheduler ready", probes=probes.port)
+    await stopping.wait()
+    began = time.monotonic()
+    await scheduler.stop()
+    await probes.close()
+    await pool.close()
+    _log.info("scheduler stopped", seconds=round(time.monotonic() - began, 3))
+
+
+async def _open_patiently(config: Config, stopping: asyncio.Event) -> asyncpg.Pool | None:
+    """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
+    while not stopping.is_set():
+        try:
+            return await open_pool(
+                config.database_url,
+                size=config.scheduler_pool,
+                name="scheduler",
+                statement_timeout=_STATEMENT_TIMEOUT,
+            )
+        except DATABASE_ERRORS as error:
+            _log.warning("waiting for the database", error=repr(error))
+        try:
+            await asyncio.wait_for(stopping.wait(), timeout=1.0)
+        except TimeoutError:
+            continue
+    return None
+
+
+class Scheduler:
+    """The parts of a scheduler, started and stopped in order. Make it with `Scheduler.start`."""
+
+    def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock, announcer: Announcer, ingest: Ingest) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._announcer = announcer
+        self._ingest = ingest
+        self._queued = Queued(config.broker_url)
+        self._contact = Contact(config.lease_seconds)
+        self._duties = Duties(on_lost=self._contact.lose)
+        steps = Steps(pool, announcer, self._queued, window=config.window)
+        self._waits = Duty("due_steps", 0.0, steps.wake_due)
+        self._unsent = Duty("top_up", 0.0, steps.top_up)
+        self._slots = Duty("due_schedules", 0.0, Schedules(pool, ingest).work)
+        self._ticking = self._regular(steps, Rescue(pool, self._contact, lease=config.lease_seconds))
+        self._clockwork = Clockwork()
+        self._watchdog = Watchdog(self._clock_was_set)
+
+    def _regular(self, steps: Steps, rescue: Rescue) -> list[Duty]:
+        keeping = Housekeeping(self._pool)
+        return [
+            Duty("probe", 0.1, self._probe),
+            Duty("rescue", 1.0, rescue.work),
+            Duty("resend", 1.0, steps.resend),
+            Duty("deleted", 1.0, keeping.deleted),
+            Duty("gauges", 5.0, keeping.gauges),
+            Duty("joins", 5.0, keeping.joins),
+            Duty("clock", 30.0, self._sync_clock),
+            Duty("idempotency", _MINUTE, keeping.idempotency),
+            Duty("incarnations", _MINUTE, keeping.incarnations),
+            Duty("partitions", 10 * _MINUTE, keeping.partitions),
+        ]
+
+    @classmethod
+    async def start(cls, config: Config, pool: asyncpg.Pool) -> "Scheduler":
+        """Begin all duties, each at once."""
+        clock = Clock()
+        async with pool.acquire() as connection:
+            await clock.sync(connection)
+        announcer = Announcer(config.broker_url)
+        ingest = Ingest(pool, announcer, clock, window=config.window)
+        scheduler = cls(config, pool, clock, announcer, ingest)
+        scheduler._begin()
+        return scheduler
+
+    def _begin(self) -> None:
+        for duty in self._ticking:
+            self._clockwork.add(duty.name, duty.every, self._turn_of(duty))
+        self._clockwork.start()
+        self._watching = asyncio.get_running_loop().create_task(self._watchdog.watch(), name="watchdog")
+
+    async def stop(self) -> None:
+        """Begin nothing new, let duties under way finish, and send what they announced."""
+        self._watching.cancel()
+        await self._clockwork.stop()
+        await self._duties.stop(_GRACE)
+        await self._ingest.close()
+        await asyncio.to_thread(self._announcer.close)
+        self._queued.close()
+
+    def checks(self) -> dict[str, Callable[[], Awaitable[str | None]]]:
+        """What must hold for this scheduler to be ready, as named checks that say what is missing."""
+        return {"database": self._check_database, "partitions": self._check_partitions, "duties": self._check_duties}
+
+    def _turn_of(self, duty: Duty) -> Callable[[], Awaitable[None]]:
+        async def turn() -> None:
+            await self._duties.turn(duty)
+
+        return turn
+
+    async def _probe(self) -> bool:
+        """Begin those of the fast duties that have something to do; they go on beside the next look."""
+        async with self._pool.acquire() as connection:
+            found = await duties.probe(connection)
+        for duty, wanted in ((self._waits, found.waits), (self._unsent, found.unsent), (self._slots, found.slots)):
+            if wanted:
+                self._duties.launch(duty)
+        return False
+
+    async def _sync_clock(self) -> bool:
+        """Measure Postgres's clock anew: run ids are minted on it."""
+        async with self._pool.acquire() as connection:
+            await self._clock.sync(connection)
+        return False
+
+    def _clock_was_set(self, _seconds: float) -> None:
+        self._contact.lose()
+        self._clockwork.due_now()
+
+    async def _check_database(self) -> str | None:
+        try:
+            await self._pool.fetchval("SELECT 1", timeout=2.0)
+        except DATABASE_ERRORS as error:
+            return f"Postgres does not answer: {type(error).__name__}."
+        return None
+
+    async def _check_partitions(self) -> str | None:
+        async with self._pool.acquire() as connection:
+            days = await duties.partition_days_ahead(connection)
+        return None if days >= _LEAST_DAYS else f"Partitions exist for {days} days ahead; {_LEAST_DAYS} are needed."
+
+    async def _check_duties(self) -> str | None:
+        # A missing right to make partitions matters only when these run out, which is a check of its own.
+        stale = [duty.name for duty in self._ticking if duty.name != "partitions" and self._duties.stale(duty)]
+        return f"Not done lately: {', '.join(stale)}." if stale else None
