@@ -9,6 +9,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,6 +20,7 @@ from deploy import processes
 from deploy.embedded import Postgres, Server, Valkey
 from deploy.ports import Ports
 from shared.migrate import migrate
+from tests.running import Starter, Up, until
 
 _TEMPLATE = "edgewise_template"
 _PASSWORD = "onlyfortests"
@@ -82,6 +85,32 @@ def broker_url(valkey: Valkey) -> str:
             answer += connection.recv(64)
     assert answer == b"+OK\r\n+OK\r\n"
     return valkey.url
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    """Starts `edgewise up`, by default in a folder whose name has spaces; ends it with the test."""
+    started: list[Up] = []
+
+    def run(*options: str, folder: str = "a data dir", **more: Any) -> Up:
+        started.append(Up(tmp_path / folder, *options, **more))
+        return started[-1]
+
+    yield run
+    for one in started:
+        one.kill()
+    until(lambda: not any(one.members() for one in started))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One `edgewise up` for all tests of a module."""
+    one = Up(tmp_path_factory.mktemp("up") / "a data dir")
+    try:
+        yield one.ready()
+    finally:
+        one.kill()
+        until(lambda: not one.members())
 
 
 @contextmanager
