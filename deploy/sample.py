@@ -27,6 +27,7 @@ from shared.states import RUN_TERMINAL, RunStatus
 
 _POLL_SECONDS = 0.05
 _RUN_SECONDS = 30.0
+_OUTPUT_CHARACTERS = 240
 
 
 def sample(url: str) -> dict[str, Any]:
@@ -161,10 +162,10 @@ def _print_run(run: dict[str, Any]) -> None:
     table = Table(title=f"run {run['id']}: {run['status']}", caption=run["error_message"], title_justify="left")
     for column in ("step", "type", "status", "attempt", "ms"):
         table.add_column(column, no_wrap=True)
-    table.add_column("output", overflow="ellipsis", no_wrap=True)
+    table.add_column("output", overflow="fold")
     for entry in run["logs"]:
         cells = [str(entry[name]) for name in ("node_id", "component_id", "status", "attempt", "duration_ms")]
-        table.add_row(*cells, msgspec.json.encode(entry["output"]).decode())
+        table.add_row(*cells, msgspec.json.encode(entry["output"]).decode()[:_OUTPUT_CHARACTERS])
     Console().print(table)
 
 
