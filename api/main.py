@@ -1,13 +1,9 @@
 """The api process."""
 
 import asyncio
-import signal
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final
 
 import asyncpg
-import uvloop
 from aiohttp import web
 
 from api.app import make_app
@@ -18,20 +14,17 @@ from api.run_graphs import RunGraphs
 from api.server import Runner
 from api.services import Services
 from api.webhook_targets import WebhookTargets
+from shared import service
 from shared.broker import Announcer
 from shared.config import Config
-from shared.db import DATABASE_ERRORS, Clock, keep_in_step, open_pool
+from shared.db import Clock, keep_in_step
 from shared.ids import Mint
 from shared.ingest import Ingest
 from shared.log import get
-from shared.metrics import announce_build
 from shared.nodes.registry import default_registry
 from shared.vault import parse_keys
 
 _log = get(__name__)
-
-#: Seconds between two attempts to reach a database that is not there yet.
-_PAUSE: Final = 1.0
 
 
 def main(config: Config) -> None:
@@ -41,42 +34,22 @@ def main(config: Config) -> None:
         OSError: if the port is taken.
         ConfigError: if the key ring can't be read.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config))
+    service.run(serve(config))
 
 
 async def serve(config: Config) -> None:
     """Serve the API on this loop until it is told to stop."""
-    announce_build("api")
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    pool = await _patiently(lambda: open_pool(config.database_url, size=config.api_pool, name="api"), stopping)
-    if pool is None:
-        return
-    api = await Api.start(config, pool)
-    try:
-        port = await api.listen(config.host, config.port)
-        _log.info("api ready", host=config.host, port=port)
-        await stopping.wait()
-    finally:
-        await api.stop()
-        await pool.close()
 
-
-async def _patiently(open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event) -> asyncpg.Pool | None:
-    """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
-    while not stopping.is_set():
+    async def answer(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+        api = await Api.start(config, pool)
         try:
-            return await open_()
-        except DATABASE_ERRORS as error:
-            _log.warning("waiting for the database", error=repr(error))
-            try:
-                await asyncio.wait_for(stopping.wait(), timeout=_PAUSE)
-            except TimeoutError:
-                continue
-    return None
+            await api.listen(config.host, config.port)
+            _log.info("api ready", host=config.host, port=config.port)
+            await stopping.wait()
+        finally:
+            await api.stop()
+
+    await service.live("api", answer, config.database_url, size=config.api_pool)
 
 
 class Api:

@@ -1,14 +1,12 @@
 """The scheduler process."""
 
 import asyncio
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import asyncpg
 import structlog
-import uvloop
 
 from scheduler.clockwork import Clockwork, Watchdog
 from scheduler.duty import Duties, Duty
@@ -17,11 +15,11 @@ from scheduler.queued import Queued
 from scheduler.rescue import Contact, Rescue
 from scheduler.schedules import Schedules
 from scheduler.steps import Steps
+from shared import service
 from shared.broker import Announcer
 from shared.config import Config
-from shared.db import DATABASE_ERRORS, Clock, open_pool
+from shared.db import DATABASE_ERRORS, Clock
 from shared.ingest import Ingest
-from shared.metrics import announce_build
 from shared.probes import serve_probes
 from shared.store import duties
 
@@ -38,48 +36,29 @@ _MINUTE: Final = 60.0
 
 def main(config: Config) -> None:
     """Run a scheduler until SIGTERM or SIGINT."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config))
+    service.run(serve(config))
 
 
 async def serve(config: Config) -> None:
     """Run a scheduler on this loop until it is told to stop."""
-    announce_build("scheduler")
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    pool = await _open_patiently(config, stopping)
-    if pool is None:
-        return
-    scheduler = await Scheduler.start(config, pool)
-    probes = await serve_probes(config.metrics_host, config.metrics_port, scheduler.checks())
-    _log.info("scheduler ready", probes=probes.port)
-    await stopping.wait()
-    began = time.monotonic()
-    await scheduler.stop()
-    await probes.close()
-    await pool.close()
-    _log.info("scheduler stopped", seconds=round(time.monotonic() - began, 3))
 
+    async def work(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+        scheduler = await Scheduler.start(config, pool)
+        probes = await serve_probes(config.metrics_host, config.metrics_port, scheduler.checks())
+        _log.info("scheduler ready", probes=probes.port)
+        await stopping.wait()
+        began = time.monotonic()
+        await scheduler.stop()
+        await probes.close()
+        _log.info("scheduler stopped", seconds=round(time.monotonic() - began, 3))
 
-async def _open_patiently(config: Config, stopping: asyncio.Event) -> asyncpg.Pool | None:
-    """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
-    while not stopping.is_set():
-        try:
-            return await open_pool(
-                config.database_url,
-                size=config.scheduler_pool,
-                name="scheduler",
-                statement_timeout=_STATEMENT_TIMEOUT,
-            )
-        except DATABASE_ERRORS as error:
-            _log.warning("waiting for the database", error=repr(error))
-        try:
-            await asyncio.wait_for(stopping.wait(), timeout=1.0)
-        except TimeoutError:
-            continue
-    return None
+    await service.live(
+        "scheduler",
+        work,
+        config.database_url,
+        size=config.scheduler_pool,
+        statement_timeout=_STATEMENT_TIMEOUT,
+    )
 
 
 class Scheduler:

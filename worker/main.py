@@ -2,23 +2,22 @@
 
 import asyncio
 import random
-import signal
 import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 import dramatiq
 import structlog
-import uvloop
 
+from shared import service
 from shared.broker import Announcer, StepBroker
 from shared.config import Config
-from shared.db import DATABASE_ERRORS, Clock, keep_in_step, open_pool
+from shared.db import DATABASE_ERRORS, Clock, keep_in_step
 from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
 from shared.ids import Mint
-from shared.metrics import EGRESS, announce_build
+from shared.metrics import EGRESS
 from shared.nodes.registry import default_registry
 from shared.probes import serve_probes
 from worker import actors
@@ -39,42 +38,22 @@ _POLL_AGE = 15.0
 
 def main(config: Config) -> None:
     """Run a worker until SIGTERM or SIGINT."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config))
+    service.run(serve(config))
 
 
 async def serve(config: Config) -> None:
     """Run a worker on this loop until it is told to stop."""
-    announce_build("worker")
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    pool = await _patiently(lambda: open_pool(config.database_url, size=config.worker_pool, name="worker"), stopping)
-    if pool is None:
-        return
-    worker = await Worker.start(config, pool)
-    probes = await serve_probes(config.metrics_host, config.metrics_port, worker.checks())
-    _log.info("worker ready", incarnation=str(worker.incarnation.id), probes=probes.port)
-    await stopping.wait()
-    _log.info("worker stopping", in_flight=worker.capacity.used)
-    await worker.stop()
-    await probes.close()
-    await pool.close()
 
+    async def work(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+        worker = await Worker.start(config, pool)
+        probes = await serve_probes(config.metrics_host, config.metrics_port, worker.checks())
+        _log.info("worker ready", incarnation=str(worker.incarnation.id), probes=probes.port)
+        await stopping.wait()
+        _log.info("worker stopping", in_flight=worker.capacity.used)
+        await worker.stop()
+        await probes.close()
 
-async def _patiently(open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event) -> asyncpg.Pool | None:
-    """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
-    while not stopping.is_set():
-        try:
-            return await open_()
-        except DATABASE_ERRORS as error:
-            _log.warning("waiting for the database", error=repr(error))
-            try:
-                await asyncio.wait_for(stopping.wait(), timeout=1.0)
-            except TimeoutError:
-                continue
-    return None
+    await service.live("worker", work, config.database_url, size=config.worker_pool)
 
 
 class Worker:

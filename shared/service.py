@@ -1,0 +1,63 @@
+"""What the three processes do alike: run on uvloop until told to stop, and wait for a database that is not there."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import asyncpg
+import structlog
+import uvloop
+
+from shared.db import DATABASE_ERRORS, open_pool
+from shared.metrics import announce_build
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds between two attempts to reach the database.
+_PAUSE: Final = 1.0
+
+Serve = Callable[[asyncpg.Pool, asyncio.Event], Awaitable[None]]
+
+
+def run(service: Coroutine[Any, Any, None]) -> None:
+    """Run a service on a loop of its own, to its end."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(service)
+
+
+async def live(name: str, serve: Serve, database_url: str, **options: Any) -> None:
+    """The life of a service on this loop: until SIGTERM or SIGINT.
+
+    Args:
+        name: api, scheduler or worker.
+        serve: given a pool and the event that tells it to stop; returns when it has stopped.
+        database_url: of the pool.
+        options: further arguments of `shared.db.open_pool`.
+    """
+    announce_build(name)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    pool = await _patiently(lambda: open_pool(database_url, name=name, **options), stopping)
+    if pool is None:
+        return
+    try:
+        await serve(pool, stopping)
+    finally:
+        await pool.close()
+
+
+async def _patiently(open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event) -> asyncpg.Pool | None:
+    """Open the pool, waiting for a database that is not there yet; None if told to stop first."""
+    while not stopping.is_set():
+        try:
+            return await open_()
+        except DATABASE_ERRORS as error:
+            _log.warning("waiting for the database", error=repr(error))
+        try:
+            await asyncio.wait_for(stopping.wait(), timeout=_PAUSE)
+        except TimeoutError:
+            continue
+    return None
