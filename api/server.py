@@ -57,6 +57,16 @@ class _Protocol(RequestHandler):
         super().__init__(manager, **kwargs)
         self._public_url = manager.public_url
 
+    async def start(self) -> None:
+        """Serve the connection; one that was accepted just before the end is closed.
+
+        aiohttp would wait for its first request, which it no longer reads, for the whole grace period.
+        """
+        if self._close:
+            self.force_close()
+            return
+        await super().start()
+
     def handle_error(
         self,
         request: web.BaseRequest,

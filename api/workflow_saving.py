@@ -19,6 +19,7 @@ from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
 from shared.schedule import first_slot
 from shared.store import audit, authorizations, workflows
+from shared.store.cancel import cancel_workflow_runs
 from shared.store.workflows import Version, WorkflowRow
 
 #: Graphs with more elements than this are checked in a thread, so that they hold up no other request.
@@ -77,6 +78,7 @@ async def delete(connection: Connection, call: Call, workflow_id: UUID) -> None:
     """
     before = await _locked(connection, call, workflow_id)
     await workflows.mark_deleted(connection, before.workspace_id, workflow_id)
+    await cancel_workflow_runs(connection, workflow_id)
     await _audit(connection, call, "workflow.delete", before, None)
 
 

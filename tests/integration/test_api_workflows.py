@@ -291,6 +291,9 @@ async def test_delete_is_gone_at_once(api: ApiClient) -> None:
         answer = await api.call(method, url, {} if method in ("PUT", "POST") else None)
         assert answer.status == 404, url
     assert (await api.call("GET", "/workflows")).json == []
+    async with api.api.services.pool.acquire() as connection:
+        assert await connection.fetchval("SELECT status FROM runs") == "cancelled"
+        assert await connection.fetchval("SELECT count(*) FROM open_steps") == 0
 
 
 async def test_other_workspaces_see_nothing(api: ApiClient) -> None:
