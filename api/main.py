@@ -43,8 +43,8 @@ async def serve(config: Config) -> None:
     async def answer(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
         api = await Api.start(config, pool)
         try:
-            await api.listen(config.host, config.port)
-            _log.info("api ready", host=config.host, port=config.port)
+            port = await api.listen(config.host, config.port)
+            _log.info("api ready", host=config.host, port=port)
             await stopping.wait()
         finally:
             await api.stop()
