@@ -5,6 +5,7 @@ Such values take a slower way and keep their escape: the text stays valid UTF-8 
 """
 
 import json
+from math import isfinite
 from typing import Any, NoReturn
 
 import msgspec
@@ -22,7 +23,7 @@ def encode(value: Any) -> str:
     try:
         return _encoder.encode(value).decode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(_finite(value), separators=(",", ":"))
 
 
 def decode(text: str | bytes) -> Any:
@@ -41,6 +42,15 @@ def decode(text: str | bytes) -> Any:
 def to_bytes(text: str) -> bytes:
     """JSON text as UTF-8; a lone surrogate, which can only stand inside a string, becomes its escape."""
     return text.encode("utf-8", "backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for what is no JSON number, as msgspec has it."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _refuse(constant: str) -> NoReturn:

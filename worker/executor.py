@@ -24,9 +24,13 @@ from worker.holdings import Abort, Held
 from worker.incarnation import Incarnation
 from worker.plans import Plans, UnknownNodeTypeError
 from worker.reader import Reader
-from worker.walk import Next, Tools, Walk, internal_error
+from worker.texts import BREAKAGES, internal_error
+from worker.walk import Next, Tools, Walk
 
 _log = structlog.get_logger(__name__)
+
+#: Seconds at the end of a stop for what was aborted to be given back, and for commits in flight.
+_LAST_WORDS = 1.0
 
 
 class LostError(Exception):
@@ -64,6 +68,10 @@ class Executor:
 
     async def take(self, references: Sequence[Reference]) -> None:
         """Take the steps of one message; returns when each is claimed or done, so that it can be acknowledged."""
+        if not self._keep_going:
+            self._pass_on(references)
+            self._capacity.release(len(references))
+            return
         fresh = [reference for reference in references if not reference.claim]
         claims = [reference for reference in references if reference.claim]
         await asyncio.gather(
@@ -73,23 +81,32 @@ class Executor:
     async def stop(self, grace: float) -> None:
         """Start nothing new, let steps in flight finish, and give back what is left after ``grace`` seconds."""
         self._keep_going = False
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
+        await self._settled(grace)
         self._held.abort_all(Abort.SHUTDOWN)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
-        await self._commits.drain()
+        await self._settled(_LAST_WORDS)
+        try:
+            async with asyncio.timeout(_LAST_WORDS):  # a database that is away must not hold the process
+                await self._commits.drain()
+        except TimeoutError:
+            _log.warning("the last commits did not get through; rescue will take their steps up")
         await self._give_back(self._held.claims())
+
+    async def _settled(self, seconds: float) -> None:
+        """Wait until no task is left, those that join while it waits included; at most this long."""
+        deadline = time.monotonic() + seconds
+        while self._tasks and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
 
     async def _take_fresh(self, references: Sequence[Reference]) -> None:
         """Run steps without a claim: the commit of what they lead to is the claim."""
         left = len(references)
         try:
-            walks = [walk for loaded in await self._reader.load(references) if (walk := await self._walk(loaded))]
+            loaded = await self._reader.load(references)
             writes = []
-            for walk in walks:
-                walk.start()
-                writes.append((walk, *self._send(walk)))
+            for walk in await asyncio.gather(*(self._walk(step) for step in loaded)):
+                if walk is not None:
+                    walk.start()
+                    writes.append((walk, *self._send(walk)))
             for walk, advance, following, written in writes:
                 if await self._written(walk, advance, written) and following is not None:
                     left -= 1  # its slot goes with the task
@@ -112,20 +129,22 @@ class Executor:
             self._spawn(self._carry_claimed(loaded, claim_id))
 
     async def _carry_claimed(self, loaded: Loaded, claim_id: UUID) -> None:
-        walk = await self._walk(loaded)
-        if walk is None:
-            self._held.leave(claim_id)
-            await put_back(self._pool, [claim_id], self._incarnation.id)
-            return
-        if walk.plan_node.mode is Mode.EFFECT and loaded.fired:
-            await self._carry(walk, Next(walk.plan_node, claim_id, loaded.attempt))
-            return
-        walk.start()
-        advance, following, future = self._send(walk)
-        written = await self._written(walk, advance, future)
-        self._held.leave(claim_id)
-        if written and following is not None:
-            await self._carry(walk, following)
+        following: Next | None = None
+        try:
+            walk = await self._walk(loaded)
+            if walk is None:
+                await put_back(self._pool, [claim_id], self._incarnation.id)
+                return
+            if walk.plan_node.mode is Mode.EFFECT and loaded.fired:
+                following = Next(walk.plan_node, claim_id, loaded.attempt)
+            else:
+                walk.start()
+                following = await self._go_on(walk)
+        finally:
+            # A claim that memory has and nobody works on would never be released, whatever broke here.
+            if following is None or following.claim_id != claim_id:
+                self._held.leave(claim_id)
+        await self._carry(walk, following)
 
     async def _carry(self, walk: Walk, following: Next | None) -> None:
         """Run the effect that a walk holds, then what it leads to, as long as there is another effect."""
@@ -133,16 +152,22 @@ class Executor:
             claim_id = following.claim_id
             try:
                 await self._effect(walk, following)
+                following = await self._go_on(walk)
             except LostError:
+                return
+            finally:
                 self._held.leave(claim_id)
-                return
-            advance, following, future = self._send(walk)
+
+    async def _go_on(self, walk: Walk) -> Next | None:
+        """Commit what a walk has settled; the effect it goes on with, if that was written."""
+        advance, following, future = self._send(walk)
+        try:
             written = await self._written(walk, advance, future)
-            self._held.leave(claim_id)
-            if not written:
-                if following is not None:
-                    self._held.leave(following.claim_id)
-                return
+        except BaseException:
+            if following is not None:
+                self._held.leave(following.claim_id)
+            raise
+        return following if written else None
 
     async def _effect(self, walk: Walk, step: Next) -> None:
         """Run one effect and settle it in the walk.
@@ -155,17 +180,21 @@ class Executor:
         if entry is None or self._held.get(step.claim_id) is not entry:
             raise LostError
         began = time.monotonic()
-        entry.task = asyncio.current_task()
+        task = entry.task = asyncio.current_task()
+        aborted = False
         try:
             ended = await self._call(walk, step)
         except asyncio.CancelledError:
             if entry.abort is None:
                 raise
-            entry.task = None
-            await self._aborted(walk, step, entry.abort, time.monotonic() - began)
-            return
+            aborted = True
         finally:
             entry.task = None
+            if entry.abort is not None and task is not None:
+                task.uncancel()
+        if aborted:
+            await self._aborted(walk, step, entry.abort, time.monotonic() - began)
+            return
         seconds = time.monotonic() - began
         STEP_DURATION.labels(step.node.component).observe(seconds)
         walk.settle(ended, seconds)
@@ -182,14 +211,16 @@ class Executor:
                 f"The step took longer than its timeout of {step.node.timeout:g} seconds.",
                 category="timeout",
             )
-        except Exception as error:  # noqa: BLE001 — a node type that breaks fails its step, not its worker
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return internal_error(error)  # nobody cancelled it: the node type raised it by itself
+        except BREAKAGES as error:
             _log.exception("a node type broke", component=step.node.component)
             return internal_error(error)
 
-    async def _aborted(self, walk: Walk, step: Next, reason: Abort, seconds: float) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
+    async def _aborted(self, walk: Walk, step: Next, reason: Abort | None, seconds: float) -> None:
         if reason is Abort.STOPPED:
             walk.cancel(seconds)
             return
@@ -198,18 +229,26 @@ class Executor:
         raise LostError
 
     async def _walk(self, loaded: Loaded) -> Walk | None:
-        """A walk that starts with this step; None if this worker cannot run its workflow."""
+        """A walk that starts with this step; None if this worker cannot run its workflow, and a newer one may.
+
+        Raises:
+            DATABASE_ERRORS: if what it needs could not be read.
+        """
         if loaded.sent_at is not None:
             STEP_WAIT.observe(max(0.0, self._tools.clock.time() - loaded.sent_at.timestamp()))
         try:
             blueprint = await self._plans.get(loaded.workflow_id, loaded.version)
+            outputs: dict[str, Any] = {}
+            if loaded.node_id != blueprint.plan.trigger:
+                outputs = await self._reader.context(loaded, blueprint)
+            return Walk(loaded, blueprint, outputs, self._tools)
+        except DATABASE_ERRORS:
+            raise
         except (UnknownNodeTypeError, LookupError) as error:
             _log.warning("step left to another worker", workflow=str(loaded.workflow_id), reason=str(error))
-            return None
-        outputs: dict[str, Any] = {}
-        if loaded.node_id != blueprint.plan.trigger:
-            outputs = await self._reader.context(loaded, blueprint)
-        return Walk(loaded, blueprint, outputs, self._tools)
+        except Exception:  # noqa: BLE001 — a definition that breaks here must not take its neighbours with it
+            _log.exception("step left to another worker", workflow=str(loaded.workflow_id))
+        return None
 
     def _send(self, walk: Walk) -> "tuple[Advance, Next | None, asyncio.Future[bool]]":
         """Put what the walk has settled into the next commit."""
@@ -266,7 +305,11 @@ class Executor:
             self._capacity.take(len(references))
             self._spawn_unslotted(self._take_fresh(references))
         else:
-            self._announcer.announce([Doorbell(reference, 1, new=False) for reference in references])
+            self._pass_on(references)
+
+    def _pass_on(self, references: Sequence[Reference]) -> None:
+        """Leave steps to other workers, now that this one stops."""
+        self._announcer.announce([Doorbell(reference, 1, new=False) for reference in references])
 
     async def _give_back(self, claims: Sequence[UUID]) -> None:
         for claim_id in claims:

@@ -17,15 +17,13 @@ from shared.graph.catalogue import Kind, Mode
 from shared.graph.plan import PlanNode
 from shared.ids import Prefix, encode
 from shared.jsontext import decode
-from shared.jsontext import encode as encode_text
 from shared.metrics import STEPS
 from shared.nodes.base import Outcome, StepContext, TriggerContext
 from shared.states import RunStatus, StepStatus
 from shared.store.advance import Advance, Arrival, Loaded, Opening, Result
 from worker.plans import Blueprint
+from worker.texts import BREAKAGES, internal_error, storable, texts_of, texts_of_failure
 
-#: The largest output of a step, in bytes of JSON.
-MAX_OUTPUT: Final = 1024 * 1024
 ROOT_ITEM: Final = "-"
 
 
@@ -66,6 +64,7 @@ class Walk:
         self._held = self._written = (loaded.node_id, loaded.claim_id)
         self._attempt = loaded.attempt
         self._outputs = outputs
+        self._add_trigger()
         self._scope: dict[str, Any] = {
             **outputs,
             "nodes": outputs,
@@ -77,6 +76,12 @@ class Walk:
             self._scope["trigger"] = outputs[trigger]
         self._joins: graph.Joins = {}
         self._reset()
+
+    def _add_trigger(self) -> None:
+        """What the trigger gave out is not stored: it is composed of the run's payload again, if it is needed here."""
+        node_id = self.blueprint.plan.trigger
+        if node_id in self._outputs:
+            self._outputs[node_id] = self._compose_trigger().output
 
     def _reset(self) -> None:
         self._began = self._tools.clock.now()
@@ -211,7 +216,7 @@ class Walk:
             self._begin_wait(node)
         elif node.kind is Kind.TRIGGER:
             began = time.perf_counter()
-            self._attempt_pure(node, lambda: self._trigger(node), began)
+            self._attempt_pure(node, self._trigger, began)
         elif node.settings.disabled:
             self._succeeded(node, 1, Outcome(self._passed_on(node)), 0.0)
         else:
@@ -223,7 +228,7 @@ class Walk:
             outcome = run()
         except StepFailedError as error:
             self._failed(node, self._attempt_of(node), error, time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001 — a node type that breaks fails its step, not its worker
+        except BREAKAGES as error:
             self._failed(node, self._attempt_of(node), internal_error(error), time.perf_counter() - began)
         else:
             self._succeeded(node, self._attempt_of(node), outcome, time.perf_counter() - began)
@@ -235,37 +240,45 @@ class Walk:
         began = time.perf_counter()
         attempt = self._attempt_of(node)
         try:
-            wait = self.blueprint.nodes[node.id].begin(self._scope, self._context(node, attempt))
+            until = self.blueprint.nodes[node.id].begin(self._scope, self._context(node, attempt)).until
         except StepFailedError as error:
             self._failed(node, attempt, error, time.perf_counter() - began)
+        except BREAKAGES as error:
+            self._failed(node, attempt, internal_error(error), time.perf_counter() - began)
         else:
             self._openings.append(
-                Opening(node.id, ROOT_ITEM, StepStatus.WAITING, attempt, None, wait.until, claim_first=False)
+                Opening(node.id, ROOT_ITEM, StepStatus.WAITING, attempt, None, until, claim_first=False)
             )
 
-    def _trigger(self, node: PlanNode) -> Outcome:
-        payload = decode(self.loaded.trigger_payload)
-        outcome = self.blueprint.nodes[node.id].trigger(
-            TriggerContext(self._run_text, self.loaded.trigger_type, payload)
-        )
+    def _trigger(self) -> Outcome:
+        outcome = self._compose_trigger()
         self._scope["trigger"] = outcome.output
         return outcome
+
+    def _compose_trigger(self) -> Outcome:
+        payload = decode(self.loaded.trigger_payload)
+        context = TriggerContext(self._run_text, self.loaded.trigger_type, payload)
+        return self.blueprint.nodes[self.blueprint.plan.trigger].trigger(context)
 
     def _passed_on(self, node: PlanNode) -> dict[str, Any]:
         """The input of a disabled node: the output of the nearest node before it that ran."""
         for name, other in reversed(self.blueprint.plan.nodes.items()):
-            if any(node.id in targets for targets in other.outgoing.values()) and name in self._outputs:
-                output: dict[str, Any] = self._outputs[name] or {}
-                return output
+            if any(node.id in targets for targets in other.outgoing.values()):
+                output: dict[str, Any] | None = self._outputs.get(name)
+                if output is not None:
+                    return output
         return {}
 
     def _succeeded(self, node: PlanNode, attempt: int, outcome: Outcome, seconds: float) -> None:
-        text: str | None = None
-        if node.kind is not Kind.TRIGGER:  # what a trigger gave out is composed from the run when it is read
-            text = encode_text(outcome.output)
-            if len(text) > MAX_OUTPUT:
-                self._failed(node, attempt, _too_large(len(text)), seconds)
-                return
+        try:
+            texts = texts_of(outcome, stored=node.kind is not Kind.TRIGGER)
+            progress = graph.end(self.blueprint.plan, node.id, outcome.handle, self._joins)
+        except StepFailedError as error:
+            self._failed(node, attempt, error, seconds)
+            return
+        except BREAKAGES as error:  # no outcome, no JSON, or none of its handles
+            self._failed(node, attempt, internal_error(error), seconds)
+            return
         self._see(node.id, outcome.output)
         self._record(
             node,
@@ -273,38 +286,46 @@ class Walk:
             StepStatus.SUCCESS,
             seconds,
             handle=outcome.handle,
-            output=text,
-            step_input=outcome.step_input,
+            output=texts.output,
+            step_input=texts.step_input,
         )
-        if outcome.terminate is not None:
+        if outcome.terminate is None:
+            self._follow(progress)
+        else:
             self._outcome = outcome.terminate.status
             self._abort = True
-            self._error_message = outcome.terminate.message if outcome.terminate.status == "failed" else None
-            self._output = None if outcome.terminate.output is None else encode_text(outcome.terminate.output)
-            return
-        self._follow(graph.end(self.blueprint.plan, node.id, outcome.handle, self._joins))
+            if outcome.terminate.status == "failed" and outcome.terminate.message is not None:
+                self._error_message = storable(outcome.terminate.message)
+            self._output = texts.run_output
 
     def _failed(
         self, node: PlanNode, attempt: int, error: StepFailedError, seconds: float, *, final: bool = False
     ) -> None:
+        error, texts = texts_of_failure(error)
         retry = node.settings.retry
         if retry is not None and not final and attempt < retry.max_attempts and error.category in retry.on:
             delay = graph.backoff(retry, attempt, error.retry_in, self._tools.random())
-            self._record(node, attempt, StepStatus.RETRIED, seconds, error=error)
+            self._record(node, attempt, StepStatus.RETRIED, seconds, step_input=texts.step_input, error=texts.error)
             due = self._tools.clock.at(time.monotonic() + delay)
             self._openings.append(
                 Opening(node.id, ROOT_ITEM, StepStatus.WAITING, attempt + 1, None, due, claim_first=True)
             )
         elif node.settings.continue_on_error:
-            output = error.as_output()
-            self._see(node.id, output)
+            self._see(node.id, error.as_output())
             self._record(
-                node, attempt, StepStatus.FAILED, seconds, handle="error", output=encode_text(output), error=error
+                node,
+                attempt,
+                StepStatus.FAILED,
+                seconds,
+                handle="error",
+                output=texts.output,
+                step_input=texts.step_input,
+                error=texts.error,
             )
             self._follow(graph.end(self.blueprint.plan, node.id, "error", self._joins))
         else:
-            self._record(node, attempt, StepStatus.FAILED, seconds, error=error)
-            self._outcome, self._error_message = RunStatus.FAILED, error.message.replace("\0", "�")
+            self._record(node, attempt, StepStatus.FAILED, seconds, step_input=texts.step_input, error=texts.error)
+            self._outcome, self._error_message = RunStatus.FAILED, storable(error.message)
 
     def _skip(self, node_id: str) -> None:
         self._follow(graph.skip(self.blueprint.plan, node_id, self._joins))
@@ -328,12 +349,10 @@ class Walk:
         seconds: float,
         handle: str | None = None,
         output: str | None = None,
-        step_input: Any = None,
-        error: StepFailedError | None = None,
+        step_input: str | None = None,
+        error: str | None = None,
     ) -> None:
         STEPS.labels(node.component, status).inc()
-        if error is not None and step_input is None:
-            step_input = error.step_input
         self._results.append(
             Result(
                 node.id == self._held[0],
@@ -343,8 +362,8 @@ class Walk:
                 status,
                 handle,
                 output,
-                None if step_input is None else encode_text(step_input),
-                None if error is None else encode_text(error.as_output()["error"]),
+                step_input,
+                error,
                 self._tools.clock.at(time.monotonic() - seconds),
                 int(seconds * 1000),
             )
@@ -361,14 +380,3 @@ class Walk:
             timeout=node.timeout,
             egress=self._tools.egress,
         )
-
-
-def internal_error(error: BaseException) -> StepFailedError:
-    """The failure of a step whose node type, or whose storing, broke."""
-    return StepFailedError("internal_error", f"Internal error: {type(error).__name__}.")
-
-
-def _too_large(size: int) -> StepFailedError:
-    return StepFailedError(
-        "output_too_large", f"The output is {size:,} characters of JSON; at most {MAX_OUTPUT:,} are allowed."
-    )

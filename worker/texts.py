@@ -1,0 +1,79 @@
+"""What is stored of a step's end: JSON texts that Postgres takes, whatever a node type came up with."""
+
+import re
+from typing import Any, Final, NamedTuple
+
+from shared.errors import StepFailedError
+from shared.jsontext import encode
+from shared.nodes.base import Outcome
+
+#: The largest output of a step, in bytes of JSON.
+MAX_OUTPUT: Final = 1024 * 1024
+#: What a node type may raise with only its step failing. Nothing a plugin does may end the process.
+BREAKAGES: Final = (Exception, SystemExit)
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+class Texts(NamedTuple):
+    """JSON texts of an outcome or a failure.
+
+    Attributes:
+        output: of the step.
+        step_input: what an effect was called with.
+        run_output: what `terminate` leaves.
+        error: ``{code, message, status, body}``.
+    """
+
+    output: str | None
+    step_input: str | None
+    run_output: str | None = None
+    error: str | None = None
+
+
+def texts_of(outcome: Outcome, *, stored: bool) -> Texts:
+    """The texts of an outcome.
+
+    Args:
+        outcome: what the node type gave.
+        stored: whether its output is; what a trigger gave out is composed from the run when it is read.
+
+    Raises:
+        StepFailedError: if the output is too large.
+        Exception: if this is no outcome, not made of JSON's types, or too deep.
+    """
+    if not isinstance(outcome.output, dict):
+        raise TypeError("an output is an object")
+    output = _limited(encode(outcome.output)) if stored else None
+    run_output = None if outcome.terminate is None else _text(outcome.terminate.output)
+    return Texts(output, _text(outcome.step_input), run_output)
+
+
+def texts_of_failure(error: StepFailedError) -> tuple[StepFailedError, Texts]:
+    """A failure and its texts; one that cannot be written down becomes an internal error."""
+    try:
+        output = error.as_output()
+        return error, Texts(encode(output), _text(error.step_input), error=encode(output["error"]))
+    except BREAKAGES as broken:
+        return texts_of_failure(internal_error(broken))
+
+
+def internal_error(error: BaseException) -> StepFailedError:
+    """The failure of a step whose node type, or whose storing, broke."""
+    return StepFailedError("internal_error", f"Internal error: {type(error).__name__}.")
+
+
+def storable(text: str) -> str:
+    """The text as a column of Postgres takes it: NUL and lone surrogates are replaced."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _limited(text: str) -> str:
+    if len(text) * 4 > MAX_OUTPUT and (size := len(text.encode())) > MAX_OUTPUT:
+        raise StepFailedError(
+            "output_too_large", f"The output is {size:,} bytes of JSON; at most {MAX_OUTPUT:,} are allowed."
+        )
+    return text
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else encode(value)
