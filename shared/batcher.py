@@ -119,8 +119,11 @@ class Batcher(Generic[Unit, Receipt]):
 
     async def _persist(self, units: Sequence[Unit]) -> Sequence[Receipt | Exception]:
         """Flush until the database answers; a batch that it refuses is bisected."""
-        pauses = _Pauses(self._patience)
-        uncertain = False
+        return await self._insist(units, _Pauses(self._patience), uncertain=False)
+
+    async def _insist(
+        self, units: Sequence[Unit], pauses: "_Pauses", *, uncertain: bool
+    ) -> Sequence[Receipt | Exception]:
         while True:
             try:
                 return await self._flush(units, uncertain)
@@ -130,17 +133,23 @@ class Batcher(Generic[Unit, Receipt]):
                 await pauses.next(error)
             except PASSING_ERRORS as error:
                 if len(units) > 1:
-                    return await self._bisect(units, error)
+                    return await self._bisect(units, error, pauses, uncertain=uncertain)
                 await pauses.next(error)
             except (asyncpg.PostgresError, ValueError, TypeError) as error:
-                return await self._bisect(units, error)
+                return await self._bisect(units, error, pauses, uncertain=uncertain)
 
-    async def _bisect(self, units: Sequence[Unit], error: Exception) -> Sequence[Receipt | Exception]:
+    async def _bisect(
+        self, units: Sequence[Unit], error: Exception, pauses: "_Pauses", *, uncertain: bool
+    ) -> Sequence[Receipt | Exception]:
+        """Flush the halves. What is not known of the whole is not known of them: units may be written already."""
         if len(units) == 1:
             _log.error("unit refused by the database", batcher=self._name, exc_info=error)
             return [error]
         middle = len(units) // 2
-        return [*await self._persist(units[:middle]), *await self._persist(units[middle:])]
+        return [
+            *await self._insist(units[:middle], pauses, uncertain=uncertain),
+            *await self._insist(units[middle:], pauses, uncertain=uncertain),
+        ]
 
 
 class _Pauses:
