@@ -22,7 +22,7 @@ import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.encoder import Encoder
-from dramatiq.errors import ConnectionClosed, DecodeError
+from dramatiq.errors import ActorNotFound, ConnectionClosed, DecodeError
 
 from shared.lanes import LANES, Doorbell, Reference
 from shared.metrics import BROKER_ERRORS
@@ -145,12 +145,14 @@ class BlockingConsumer(_RedisConsumer):
                 continue
             try:
                 message: dramatiq.Message[Any] = dramatiq.Message.decode(data)
-            except DecodeError:
+                references = decode_references(*message.args)
+                self.broker.get_actor(message.actor_name)
+            except (DecodeError, ActorNotFound, ValueError, TypeError, AttributeError):
                 _log.error("a message that is not ours was dropped", queue=self.queue_name)
                 continue
             self.queued_message_ids.add(message.message_id)
             if self.broker.room is not None:
-                self.broker.room.take(len(message.args[0]))
+                self.broker.room.take(len(references))
             return dramatiq.MessageProxy(message)
         return None
 
@@ -203,7 +205,11 @@ def group(doorbells: Sequence[Doorbell]) -> list[tuple[str, list[Reference]]]:
 
 
 def decode_references(wire: Iterable[Sequence[Any]]) -> list[Reference]:
-    """The references of a message's argument."""
+    """The references of a message's argument.
+
+    Raises:
+        ValueError, TypeError, AttributeError: if they are none.
+    """
     return [Reference(UUID(run), node, item, bool(claim)) for run, node, item, claim in wire]
 
 
