@@ -78,7 +78,7 @@ class Incarnation:
     async def start(self) -> None:
         """Register, and heartbeat from now on."""
         await self._connected()
-        await self._register()
+        await self._register(self.id)
         self._task = asyncio.create_task(self._beat_forever(), name="heartbeat")
 
     async def stop(self) -> None:
@@ -113,10 +113,11 @@ class Incarnation:
             )
         return self._connection
 
-    async def _register(self) -> None:
+    async def _register(self, incarnation_id: UUID) -> None:
         connection = await self._connected()
         sent_at = time.monotonic()
-        await connection.execute(_SQL["register"], self.id, socket.gethostname(), os.getpid())
+        await connection.execute(_SQL["register"], incarnation_id, socket.gethostname(), os.getpid())
+        self.id = incarnation_id  # not before it has its row: nothing is claimed for nobody
         self._alive(sent_at)
 
     def _alive(self, sent_at: float) -> None:
@@ -131,6 +132,9 @@ class Incarnation:
                 await self._beat()
             except DATABASE_ERRORS as error:
                 _log.warning("heartbeat failed", error=repr(error))
+                self._abandon_connection()
+            except Exception:  # noqa: BLE001 — a heart that stops beating would make this worker a zombie
+                _log.exception("heartbeat broke")
                 self._abandon_connection()
             await asyncio.sleep(max(0.05, BEAT - (time.monotonic() - began)))
 
@@ -156,5 +160,4 @@ class Incarnation:
         _log.error("declared dead; dropping all work and beginning anew", incarnation=str(self.id))
         INCARNATIONS_LOST.inc()
         self._holdings.drop()
-        self.id = self._new_id()
-        await self._register()
+        await self._register(self._new_id())
