@@ -318,6 +318,10 @@ AS $$
 BEGIN
     PERFORM 1 FROM runs WHERE id = ANY (u_run) AND id BETWEEN low AND high ORDER BY id FOR NO KEY UPDATE;
 
+    -- What a run's end cancels or stops is locked before it is looked at: a claim that is being made would be neither.
+    PERFORM 1 FROM open_steps o JOIN unnest(u_run, u_outcome) AS u (run_id, outcome) ON u.run_id = o.run_id
+    WHERE u.outcome IS NOT NULL ORDER BY o.run_id, o.node_id, o.item FOR UPDATE OF o;
+
     RETURN QUERY
     WITH units AS (
         SELECT * FROM unnest(u_unit, u_run, u_node, u_item, u_claim, u_started, u_outcome,
