@@ -84,18 +84,30 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _wanted(self) -> dict[str, int]:
-        """For each node, the ancestors it or a node behind it reads, as bits at their place in the order."""
+        """For each node, the ancestors it or a node behind it reads or passes on, as bits by their place."""
         place = {name: index for index, name in enumerate(self._order)}
         successors = {name: _targets(node) for name, node in self.nodes.items()}
         above = ancestors(self._order, successors)
+        passed_on = self._passed_on(place)
         read: dict[str, int] = {}
         for name in reversed(self._order):
             node = self.nodes[name]
             mask = above[name] if node.reads_all else sum(1 << place[other] for other in node.references)
+            mask |= passed_on.get(name, 0)
             for target in successors[name]:
                 mask |= read[target]
             read[name] = mask
         return {name: mask & above[name] for name, mask in read.items()}
+
+    def _passed_on(self, place: Mapping[str, int]) -> dict[str, int]:
+        """For each disabled node, the nodes before it: it passes the output of one of them on."""
+        masks = {name: 0 for name, node in self.nodes.items() if node.settings.disabled}
+        if masks:
+            for name, node in self.nodes.items():
+                for target in _targets(node):
+                    if target in masks:
+                        masks[target] |= 1 << place[name]
+        return masks
 
     def needs(self, node_id: str) -> list[str]:
         """The ancestors whose outputs a walk from this node on can read, in the order of the plan.
