@@ -1,0 +1,349 @@
+"""Builders for tests of the engine: node types whose behaviour a test decides, workflows and runs as rows, and a
+worker without its queue."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from shared.db import Clock, open_pool
+from shared.graph.plan import PLAN_FORMAT, compile_plan, encode_plan
+from shared.ids import Mint
+from shared.lanes import Doorbell, Reference
+from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
+from shared.nodes.registry import Registry, default_registry
+from shared.queries import load
+from shared.store.advance import Advance, Arrival, Opening, Result
+from tests.graphs import edge, node
+from worker.capacity import Capacity
+from worker.executor import Executor
+from worker.holdings import Held
+from worker.incarnation import Incarnation
+from worker.plans import Plans
+from worker.walk import Tools
+
+mint = Mint()
+Effect = Callable[["ProbeData", StepContext], Awaitable[Outcome]]
+Pure = Callable[["ProbeData"], Outcome]
+Graph = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+
+
+class ProbeData(msgspec.Struct, forbid_unknown_fields=True):
+    """``value`` is rendered like any field; ``name`` is there for a test to tell its nodes apart."""
+
+    value: Any = None
+    name: str = ""
+
+
+async def succeed(data: ProbeData, context: StepContext) -> Outcome:
+    """An effect that returns at once."""
+    return Outcome({"value": data.value})
+
+
+class Forked(NodeType[ProbeData]):
+    """Has the handles ``left`` and ``right`` if its name says so."""
+
+    def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("left", "right") if data.get("name") == "forked" else ()
+
+
+class Probe(Forked):
+    """An effect that does what the test says."""
+
+    component_id = "probe"
+    title = "Probe"
+    kind = Kind.ACTION
+    mode = Mode.EFFECT
+    data_type = ProbeData
+    example: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, act: Effect) -> None:
+        self._act = act
+
+    async def call(self, data: ProbeData, context: StepContext) -> Outcome:
+        return await self._act(data, context)
+
+
+class Fold(Forked):
+    """A pure node that does what the test says."""
+
+    component_id = "fold"
+    title = "Fold"
+    kind = Kind.ACTION
+    mode = Mode.PURE
+    data_type = ProbeData
+    example: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, act: Pure) -> None:
+        self._act = act
+
+    def run(self, data: ProbeData) -> Outcome:
+        return self._act(data)
+
+
+def registry(effect: Effect = succeed, pure: Pure = lambda data: Outcome({"value": data.value})) -> Registry:
+    """The node types of the project, and ``probe`` and ``fold``."""
+    known = default_registry()
+    return Registry([*(known.type_of(name) for name in known.names()), Probe(effect), Fold(pure)])
+
+
+class Flow(NamedTuple):
+    """A workflow as rows."""
+
+    workspace_id: UUID
+    workflow_id: UUID
+    trigger: str
+
+
+async def workflow(connection: Any, nodes: Any, edges: Any, known: Registry | None = None) -> Flow:
+    """Save a workflow past the api."""
+    flow = Flow(mint.uuid(), mint.uuid(), "t")
+    plan = compile_plan(nodes, edges, known or registry())
+    await connection.execute(
+        "INSERT INTO workspaces (id, claim) VALUES ($1, $2)", flow.workspace_id, str(flow.workspace_id)
+    )
+    await connection.execute(
+        "INSERT INTO workflows (id, workspace_id, name, is_active, schedule_type, version, trigger_node,"
+        " trigger_component) VALUES ($1, $2, 'w', true, 'manual', 1, $3, $4)",
+        flow.workflow_id,
+        flow.workspace_id,
+        plan.trigger,
+        plan.nodes[plan.trigger].component,
+    )
+    await connection.execute(
+        "INSERT INTO workflow_versions (workspace_id, workflow_id, version, nodes, edges, settings, plan, plan_format,"
+        " created_by) VALUES ($1, $2, 1, $3, $4, '{}', $5, $6, 'test')",
+        flow.workspace_id,
+        flow.workflow_id,
+        json.dumps(nodes),
+        json.dumps(edges),
+        encode_plan(plan).decode(),
+        PLAN_FORMAT,
+    )
+    return flow
+
+
+async def start_runs(connection: Any, flow: Flow, count: int = 1, payload: str = "{}") -> list[UUID]:
+    """Accept triggers past the api; their messages count as sent."""
+    ids = [mint.uuid() for _ in range(count)]
+    nothing = [None] * count
+    await connection.fetch(
+        load("ingest")["accept"],
+        ids,
+        [flow.workflow_id] * count,
+        ["manual"] * count,
+        [payload] * count,
+        nothing,
+        nothing,
+        nothing,
+        [True] * count,
+    )
+    return ids
+
+
+async def start_run(connection: Any, flow: Flow, payload: str = "{}") -> UUID:
+    """Accept one trigger."""
+    return (await start_runs(connection, flow, 1, payload))[0]
+
+
+def first(run_id: UUID, flow: Flow) -> Reference:
+    """The reference that the ingest sends."""
+    return Reference(run_id, flow.trigger, "-", claim=False)
+
+
+class Mailbox:
+    """An announcer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.bells: list[Doorbell] = []
+
+    def announce(self, doorbells: Sequence[Doorbell]) -> None:
+        self.bells.extend(doorbells)
+
+    def references(self) -> list[Reference]:
+        """What was announced since the last call."""
+        taken, self.bells = [bell.reference for bell in self.bells], []
+        return taken
+
+
+class Engine:
+    """A worker without Dramatiq: a test hands it references, and finds in ``mailbox`` what it would have sent."""
+
+    def __init__(self, url: str, pool: asyncpg.Pool, known: Registry, lease: float, slots: int) -> None:
+        self.pool = pool
+        self.held = Held()
+        self.mailbox = Mailbox()
+        self.capacity = Capacity(slots)
+        self.incarnation = Incarnation(url, lease=lease, new_id=mint.uuid, holdings=self.held)
+        self.clock = Clock()
+        self.executor = Executor(
+            pool=pool,
+            plans=Plans(pool, known),
+            held=self.held,
+            incarnation=self.incarnation,
+            capacity=self.capacity,
+            announcer=self.mailbox,  # type: ignore[arg-type]
+            tools=Tools(self.clock, mint.uuid, random.Random(1).random, None),
+        )
+        self.stopped = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, url: str, known: Registry | None = None, *, lease: float = 6.0, slots: int = 256, pool_url: str = ""
+    ) -> AsyncIterator["Engine"]:
+        """An engine with a registered incarnation that heartbeats."""
+        pool = await open_pool(pool_url or url, size=6, name="test")
+        engine = cls(url, pool, known or registry(), lease, slots)
+        await engine.incarnation.start()
+        try:
+            yield engine
+        finally:
+            if not engine.stopped:
+                await engine.stop()
+            await pool.close()
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """As SIGTERM does."""
+        self.stopped = True
+        await self.executor.stop(grace)
+        await self.incarnation.stop()
+
+    async def take(self, *references: Reference) -> None:
+        """As an actor does with one message."""
+        self.capacity.take(len(references))
+        await self.executor.take(references)
+
+    async def follow(self) -> None:
+        """Take up everything announced so far."""
+        for reference in self.mailbox.references():
+            await self.take(reference)
+
+    async def run(self, flow: Flow, payload: str = "{}", *, until: str | None = None) -> UUID:
+        """Start a run and carry it on until it is terminal (or has the status ``until``)."""
+        run_id = await start_run(self.pool, flow, payload)
+        await self.take(first(run_id, flow))
+        await self.finish(run_id, until=until)
+        return run_id
+
+    async def finish(self, run_id: UUID, *, until: str | None = None) -> None:
+        """Take up what is announced and what comes due, until the run is terminal (or has the status ``until``)."""
+
+        async def ended() -> bool:
+            await self.follow()
+            await wake_due(self.pool, self.mailbox)
+            status = await self.pool.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
+            return status in ((until,) if until else ("completed", "failed", "cancelled"))
+
+        await eventually(ended)
+
+    async def idle(self) -> None:
+        """Wait until every slot is free again."""
+        await eventually(lambda: self.capacity.used == 0)
+
+
+async def wake_due(connection: Any, mailbox: Mailbox) -> None:
+    """The scheduler's duty: waits that are over become ready, and are announced."""
+    records = await connection.fetch(load("duties")["wake_due"], 1000)
+    mailbox.announce(
+        [Doorbell(Reference(r["run_id"], r["node_id"], r["item"], r["claim"]), 1, new=False) for r in records]
+    )
+
+
+async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait until a condition, sync or async, holds."""
+    async with asyncio.timeout(seconds):
+        while True:
+            held = condition()
+            if await held if asyncio.iscoroutine(held) else held:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def steps_of(connection: Any, run_id: UUID) -> dict[str, str]:
+    """How each step of a run ended, its last attempt."""
+    records = await connection.fetch("SELECT node_id, status FROM steps WHERE run_id = $1 ORDER BY attempt", run_id)
+    return {record["node_id"]: record["status"] for record in records}
+
+
+async def output_of(connection: Any, run_id: UUID, node_id: str) -> Any:
+    """What a step gave out."""
+    text = await connection.fetchval(
+        "SELECT output FROM steps WHERE run_id = $1 AND node_id = $2 ORDER BY attempt DESC LIMIT 1", run_id, node_id
+    )
+    return None if text is None else json.loads(text)
+
+
+async def error_of(connection: Any, run_id: UUID, node_id: str) -> Any:
+    """What a step's last attempt failed with."""
+    text = await connection.fetchval(
+        "SELECT error FROM steps WHERE run_id = $1 AND node_id = $2 ORDER BY attempt DESC LIMIT 1", run_id, node_id
+    )
+    return None if text is None else json.loads(text)
+
+
+async def assert_sound(connection: Any) -> None:
+    """What must hold of every run after every commit: its counter, its log numbers, its status."""
+    wrong = await connection.fetch(
+        "SELECT r.id, r.open_steps, (SELECT count(*) FROM open_steps o WHERE o.run_id = r.id) AS there FROM runs r"
+        " WHERE r.open_steps <> (SELECT count(*) FROM open_steps o WHERE o.run_id = r.id)"
+    )
+    assert not wrong, f"counters lost: {wrong}"
+    wrong = await connection.fetch(
+        "SELECT s.run_id, s.seq FROM steps s GROUP BY 1, 2 HAVING count(*) > 1"
+        " UNION SELECT s.run_id, s.seq FROM steps s JOIN runs r ON r.id = s.run_id WHERE s.seq >= r.seq OR s.seq < 0"
+    )
+    assert not wrong, f"log numbers that stand twice or are out of range: {wrong}"
+
+
+def graph(spec: str, **data: Mapping[str, Any]) -> Graph:
+    """A graph of edges such as ``"t>a a>b:true"``, each node a ``probe`` unless its id begins with ``f`` (``fold``).
+
+    ``data`` adds to the data of nodes by id. The trigger is ``t``.
+    """
+    edges = []
+    names = ["t"]
+    for part in spec.split():
+        source, _, rest = part.partition(">")
+        target, _, handle = rest.partition(":")
+        edges.append(edge(source, target, handle or None))
+        names.extend(name for name in (source, target) if name not in names)
+    nodes = [
+        node(name, **{"component": _component(name), **data.get(name, {})})  # type: ignore[arg-type]
+        for name in names
+    ]
+    return nodes, edges
+
+
+def _component(name: str) -> str:
+    return "manual_trigger" if name == "t" else "fold" if name.startswith("f") else "probe"
+
+
+def result(node_id: str, *, own: bool = True, status: str = "success", attempt: int = 1, **fields: Any) -> Result:
+    """A settled attempt; a failed one has an error."""
+    error = '{"code":"x","message":"x"}' if status in {"failed", "retried"} else None
+    values = {"handle": None, "output": "{}", "input": None, "error": error} | fields
+    return Result(own, node_id, "-", attempt, status, **values, started_at=Clock().now(), duration_ms=1)
+
+
+def opening(node_id: str, status: str = "ready", claim_id: UUID | None = None, **fields: Any) -> Opening:
+    """A step that opens."""
+    values = {"attempt": 1, "due_at": None, "claim_first": True} | fields
+    return Opening(node_id, "-", status, claim_id=claim_id, **values)
+
+
+def arrival(node_id: str, arrived: int, fired: int, degree: int, need: int = 0) -> Arrival:
+    """Edges that settle."""
+    return Arrival(node_id, "-", arrived, fired, degree, need)
+
+
+def advance(run_id: UUID, node_id: str, claim_id: UUID | None = None, **fields: Any) -> Advance:
+    """An advance that settles its own step with success, unless told otherwise."""
+    values = {"results": [result(node_id)]} | fields
+    return Advance(run_id, node_id, "-", claim_id, Clock().now(), **values)
