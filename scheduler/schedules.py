@@ -1,6 +1,6 @@
 """The duty that starts workflows whose slot has come."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -17,6 +17,7 @@ from shared.store.schedules import Due, Firing, fire, lock_due
 _log = structlog.get_logger(__name__)
 
 _BATCH: Final = 500
+_SECOND: Final = timedelta(seconds=1)
 
 
 class Schedules:
@@ -68,21 +69,17 @@ def advance(schedule: Schedule, slot: datetime, now: datetime) -> tuple[datetime
 
 
 def newest_slot(schedule: Schedule, slot: datetime, now: datetime) -> datetime:
-    """The newest slot that is not later than ``now``, on the grid of ``slot``.
-
-    Looks back from ``now`` in doubling steps, then goes forward slot by slot, so a long outage costs little.
-    """
-    following = next_slot(schedule, slot)
-    if following is None or following > now:
-        return slot
-    back = following - slot
-    found = None
-    while found is None or found > now:
-        found = slot_past(schedule, slot, max(slot, now - back))
-        back = min(2 * back, now - slot)
-    while (later := slot_past(schedule, slot, found)) is not None and later <= now:
-        found = later
-    return found
+    """The newest slot that is not later than ``now``, on the grid of ``slot``; halving what is left, not one by one."""
+    newest, high = slot, now
+    while high - newest > _SECOND:
+        middle = newest + (high - newest) / 2
+        found = slot_past(schedule, slot, middle)
+        if found is None or found > now:
+            high = middle
+        else:
+            newest = found
+    last = slot_past(schedule, slot, newest)
+    return newest if last is None or last > now else last
 
 
 def _schedule(due: Due) -> Schedule:
