@@ -21,6 +21,7 @@ from shared.db import Clock, keep_in_step
 from shared.ids import Mint
 from shared.ingest import Ingest
 from shared.log import get
+from shared.metrics import POOL_IN_USE
 from shared.nodes.registry import default_registry
 from shared.vault import parse_keys
 
@@ -58,6 +59,7 @@ class Api:
     def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock) -> None:
         mint = Mint(clock.milliseconds)
         registry = default_registry()
+        POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
         self._clock = asyncio.create_task(keep_in_step(clock, pool))
         self._announcer = Announcer(config.broker_url)
         self._ingest = Ingest(pool, self._announcer, clock, window=config.window)

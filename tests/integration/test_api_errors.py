@@ -6,7 +6,6 @@ import time
 from io import BytesIO
 from typing import Any
 
-import asyncpg
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -270,13 +269,16 @@ async def test_every_doc_url_has_a_page(api: ApiClient) -> None:
 
 
 async def test_metrics_are_served(api: ApiClient) -> None:
-    """The metrics page has the series of the webhook route."""
-    page = await api.call("GET", "/metrics", token="")
-    assert b"edgewise_webhook_requests_total" in page.body
+    """The metrics page has the webhook route's series and how many connections are in use."""
+    page = (await api.call("GET", "/metrics", token="")).body.decode()
+    assert "edgewise_webhook_requests_total" in page
+    assert "edgewise_database_pool_in_use 0.0" in page
 
 
-async def test_broken_rows_do_not_pass_the_database(api: ApiClient) -> None:
-    """The database itself refuses a workflow of no workspace."""
-    async with api.api.services.pool.acquire() as connection:
-        with pytest.raises(asyncpg.PostgresError):
-            await connection.execute("INSERT INTO workflows (id) VALUES (gen_random_uuid())")
+async def test_head_is_get_without_a_body(api: ApiClient) -> None:
+    """HEAD answers as GET does, headers included, without the body."""
+    made = await api.create()
+    path = f"/workflows/{made['id']}"
+    got, head = await api.call("GET", path), await api.call("HEAD", path)
+    assert (head.status, head.headers["ETag"], head.body) == (200, got.headers["ETag"], b"")
+    assert (await api.call("HEAD", path, token="")).status == 401
