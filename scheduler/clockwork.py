@@ -6,6 +6,7 @@ and after a step back its jobs wait until the clock has caught up. `Every` never
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,8 @@ class Clockwork:
     """Calls coroutine functions at intervals; each is never called again before it has returned."""
 
     def __init__(self) -> None:
+        # It warns of every tick that finds the one before still at work, which is what ticks do under load.
+        logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )

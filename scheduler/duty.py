@@ -51,6 +51,7 @@ class Duties:
         self._rests_until: dict[str, float] = {}
         self._succeeded_at: dict[str, float] = {}
         self._away = False
+        self._closed = False
 
     async def turn(self, duty: Duty) -> None:
         """Do a duty as long as there is more, unless it is being done or rests; never raises."""
@@ -59,8 +60,8 @@ class Duties:
             await asyncio.wait({task})
 
     def launch(self, duty: Duty) -> "asyncio.Task[None] | None":
-        """Begin a turn without waiting for it; None if it is being done or rests."""
-        if duty.name in self._running or self._monotonic() < self._rests_until.get(duty.name, 0.0):
+        """Begin a turn without waiting for it; None if it is being done or rests, or all is over."""
+        if self._closed or duty.name in self._running or self._monotonic() < self._rests_until.get(duty.name, 0.0):
             return None
         task = asyncio.get_running_loop().create_task(self._attempt(duty), name=duty.name)
         self._running[duty.name] = task
@@ -72,7 +73,8 @@ class Duties:
         return self._monotonic() - self._succeeded_at.get(duty.name, float("-inf")) > 15.0 + 3 * duty.every
 
     async def stop(self, seconds: float) -> None:
-        """Let what is under way finish, for so many seconds, and cancel what has not by then."""
+        """Begin nothing new, let what is under way finish for so many seconds, and cancel what has not by then."""
+        self._closed = True
         if not self._running:
             return
         _, late = await asyncio.wait(self._running.values(), timeout=seconds)

@@ -29,6 +29,9 @@ _log = structlog.get_logger(__name__)
 _STATEMENT_TIMEOUT: Final = 15.0
 #: Seconds for which duties under way may go on after SIGTERM.
 _GRACE: Final = 3.0
+#: Seconds between two looks for work of the fast duties, and until the next one while there is some.
+_IDLE: Final = 0.2
+_BUSY: Final = 0.1
 #: Whole days of partitions below which the scheduler is not ready.
 _LEAST_DAYS: Final = 2
 _MINUTE: Final = 60.0
@@ -52,13 +55,8 @@ async def serve(config: Config) -> None:
         await probes.close()
         _log.info("scheduler stopped", seconds=round(time.monotonic() - began, 3))
 
-    await service.live(
-        "scheduler",
-        work,
-        config.database_url,
-        size=config.scheduler_pool,
-        statement_timeout=_STATEMENT_TIMEOUT,
-    )
+    options = {"size": config.scheduler_pool, "statement_timeout": _STATEMENT_TIMEOUT}
+    await service.live("scheduler", work, config.database_url, **options)
 
 
 class Scheduler:
@@ -70,21 +68,25 @@ class Scheduler:
         self._announcer = announcer
         self._ingest = ingest
         self._queued = Queued(config.broker_url)
-        self._contact = Contact(config.lease_seconds)
+        self._lease = config.lease_seconds
+        self._contact = Contact(self._lease)
         self._duties = Duties(on_lost=self._contact.lose)
         steps = Steps(pool, announcer, self._queued, window=config.window)
         self._waits = Duty("due_steps", 0.0, steps.wake_due)
         self._unsent = Duty("top_up", 0.0, steps.top_up)
         self._slots = Duty("due_schedules", 0.0, Schedules(pool, ingest).work)
-        self._ticking = self._regular(steps, Rescue(pool, self._contact, lease=config.lease_seconds))
+        self._next_look: asyncio.TimerHandle | None = None
+        self._probe = Duty("probe", _IDLE, self._look)
+        self._ticking = self._regular(steps, Rescue(pool, self._contact, lease=self._lease))
         self._clockwork = Clockwork()
         self._watchdog = Watchdog(self._clock_was_set)
 
     def _regular(self, steps: Steps, rescue: Rescue) -> list[Duty]:
         keeping = Housekeeping(self._pool)
         return [
-            Duty("probe", 0.1, self._probe),
-            Duty("rescue", 1.0, rescue.work),
+            self._probe,
+            # Well within half a lease, or contact counts as lost.
+            Duty("rescue", min(1.0, self._lease / 6), rescue.work),
             Duty("resend", 1.0, steps.resend),
             Duty("deleted", 1.0, keeping.deleted),
             Duty("gauges", 5.0, keeping.gauges),
@@ -132,14 +134,20 @@ class Scheduler:
 
         return turn
 
-    async def _probe(self) -> bool:
+    async def _look(self) -> bool:
         """Begin those of the fast duties that have something to do; they go on beside the next look."""
         async with self._pool.acquire() as connection:
             found = await duties.probe(connection)
         for duty, wanted in ((self._waits, found.waits), (self._unsent, found.unsent), (self._slots, found.slots)):
             if wanted:
                 self._duties.launch(duty)
+        if any(found) and self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_later(_BUSY, self._look_again)
         return False
+
+    def _look_again(self) -> None:
+        self._next_look = None
+        self._duties.launch(self._probe)
 
     async def _sync_clock(self) -> bool:
         """Measure Postgres's clock anew: run ids are minted on it."""

@@ -80,7 +80,8 @@ class Steps:
             while taken_back := await duties.unsend(connection, until=until, limit=_UNSEND_BATCH):
                 steps += taken_back
         await self._queued.mark_epoch()
-        _log.warning("the broker is empty; everything is sent again", steps=steps)
+        if steps:
+            _log.warning("the broker was emptied; everything is sent again", steps=steps)
 
     async def _send(self, sent: Sent, reason: str) -> None:
         self._announcer.announce(sent.doorbells)

@@ -41,7 +41,7 @@ class Heard(Announcer):
     def close(self) -> None:
         """Nothing was opened."""
 
-    def keys(self) -> list[tuple[UUID, str]]:
+    def steps(self) -> list[tuple[UUID, str]]:
         """Which steps were announced."""
         return [(reference.run_id, reference.node_id) for _, reference in self.bells]
 

@@ -154,9 +154,8 @@ async def test_claims_and_cancels_that_race_leave_each_step_with_one_of_them(dat
         for start in range(0, 200, 10):
             some = shuffled[start : start + 10]
             claims = [mint.uuid() for _ in some]
-            await claimer.fetch(
-                load("advance")["claim"], some, ["t"] * 10, ["-"] * 10, claims, alive, min(ids), max(ids)
-            )
+            keys = (some, ["t"] * 10, ["-"] * 10, claims)
+            await claimer.fetch(load("advance")["claim"], *keys, alive, min(ids), max(ids))
 
     async def cancel() -> None:
         for start in range(0, 200, 7):
@@ -172,7 +171,7 @@ async def test_claims_and_cancels_that_race_leave_each_step_with_one_of_them(dat
 
 
 async def test_a_worker_at_work_aborts_within_its_next_heartbeat(database, database_url):
-    """An effect that would never end is aborted, recorded as cancelled, and its run is cancelled; nothing follows it."""
+    """An effect that would never end is aborted and recorded, its run is cancelled, and nothing follows it."""
     begun, calls = asyncio.Event(), []
 
     async def forever(data, context):

@@ -35,7 +35,7 @@ async def test_missing_partitions_are_made(database, database_url, broker_url):
 
 
 async def test_gauges_tell_the_backlog_and_its_age(database, database_url, broker_url):
-    """Open steps are counted by status, ready ones by priority and whether they were sent; the oldest one's age is told."""
+    """Open steps are counted by status, ready ones by priority and whether they were sent, and aged."""
     flow = await add_workflow(database)
     await add_run(
         database, flow, {"sent_at": await ago(database, 100)}, {"sent_at": await ago(database, 5)}, priority=0

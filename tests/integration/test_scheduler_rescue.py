@@ -42,7 +42,7 @@ async def test_steps_of_a_silent_worker_come_back_once(database, database_url, b
         assert [row["id"] for row in dead] == [silent]
         await exhaust(one.steps.top_up)
         assert all(bell.claim for _, bell in one.heard.bells)
-        assert {run_id for run_id, _ in one.heard.keys()} == set(lost)
+        assert {run_id for run_id, _ in one.heard.steps()} == set(lost)
 
 
 async def test_what_a_dead_worker_claimed_late_comes_back(database, database_url, broker_url):

@@ -41,7 +41,9 @@ async def test_a_slot_makes_one_run_however_many_schedulers(database, database_u
         await asyncio.gather(*(each.schedules.work() for each in (one, two, one, two)))
         runs = await database.fetch("SELECT * FROM runs")
         assert sorted(run["workflow_id"] for run in runs) == sorted(flows)
-        assert sorted(run["id"] for run in runs) == sorted(run_id for run_id, _ in one.heard.keys() + two.heard.keys())
+        assert sorted(run["id"] for run in runs) == sorted(
+            run_id for run_id, _ in one.heard.steps() + two.heard.steps()
+        )
     payload = {"scheduled_at": slot.isoformat().replace("+00:00", "Z")}
     assert {(run["trigger_type"], json.loads(run["trigger_payload"]) == payload) for run in runs} == {
         ("scheduled", True)
@@ -49,7 +51,7 @@ async def test_a_slot_makes_one_run_however_many_schedulers(database, database_u
     rows = await database.fetch("SELECT DISTINCT next_run_at FROM workflows")
     assert [row["next_run_at"] for row in rows] == [slot + timedelta(hours=1)]
     slots = await database.fetch(
-        "SELECT s.workflow_id, s.slot, s.run_id, r.workflow_id AS of FROM schedule_slots s JOIN runs r ON r.id = s.run_id"
+        "SELECT s.workflow_id, s.slot, r.workflow_id AS of FROM schedule_slots s JOIN runs r ON r.id = s.run_id"
     )
     assert Counter(row["slot"] for row in slots) == {slot: 40}
     assert all(row["workflow_id"] == row["of"] for row in slots)
@@ -148,9 +150,9 @@ async def test_five_thousand_due_at_once_are_started_within_three_seconds(databa
     workspace = await add_workspace(database)
     slot = await slot_ago(database, 1)
     await database.execute(
-        "INSERT INTO workflows (id, workspace_id, name, is_active, schedule_type, schedule_value, version, trigger_node,"
-        " trigger_component, next_run_at) SELECT gen_random_uuid(), $1, 'w', true, 'interval', '1 hour', 1, 't',"
-        " 'manual_trigger', $2::timestamptz + CASE WHEN n <= 5000 THEN interval '0' ELSE interval '1 hour' END"
+        "INSERT INTO workflows (id, workspace_id, name, is_active, schedule_type, schedule_value, version,"
+        " trigger_node, trigger_component, next_run_at) SELECT gen_random_uuid(), $1, 'w', true, 'interval',"
+        " '1 hour', 1, 't', 'manual_trigger', $2::timestamptz + (n > 5000)::int * interval '1 hour'"
         " FROM generate_series(1, 20000) AS n",
         workspace,
         slot,

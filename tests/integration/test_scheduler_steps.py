@@ -36,7 +36,7 @@ async def test_a_wait_that_is_over_is_woken_once(database, database_url, broker_
     await add_run(database, flow, {**wait, "due_at": later})
     async with pair(database_url, broker_url) as (one, two):
         await exhaust(one.steps.wake_due, two.steps.wake_due)
-        assert sorted(one.heard.keys() + two.heard.keys()) == sorted((run_id, "n0") for run_id in ids)
+        assert sorted(one.heard.steps() + two.heard.steps()) == sorted((run_id, "n0") for run_id in ids)
         assert {(lane, bell.claim) for lane, bell in one.heard.bells + two.heard.bells} == {("normal-next", False)}
     rows = await database.fetch(
         "SELECT status, wake, sends, sent_at IS NULL AS unsent, count(*) FROM open_steps GROUP BY 1,2,3,4"
@@ -50,7 +50,7 @@ async def test_more_waits_than_a_batch_are_all_woken(database, database_url, bro
     await flood(database, flow, 1201, status="waiting", due_at=await ago(database, 1))
     async with pair(database_url, broker_url) as (one, two):
         await exhaust(one.steps.wake_due, two.steps.wake_due)
-        assert len(set(one.heard.keys() + two.heard.keys())) == len(one.heard.bells) + len(two.heard.bells) == 1201
+        assert len(set(one.heard.steps() + two.heard.steps())) == len(one.heard.bells) + len(two.heard.bells) == 1201
 
 
 async def test_a_retry_is_woken_without_a_timer(database, database_url, broker_url):
@@ -78,7 +78,7 @@ async def test_the_backlog_is_sent_once_and_by_the_window(database, database_url
             " WHERE NOT EXISTS (SELECT 1 FROM open_steps o WHERE o.run_id = runs.id)"
         )
         await exhaust(one.steps.top_up, two.steps.top_up)
-        keys = one.heard.keys() + two.heard.keys()
+        keys = one.heard.steps() + two.heard.steps()
         assert len(keys) == len(set(keys))
         # Two that count at the same moment may each send a window's worth; never more.
         assert 200 <= len(keys) <= 300
@@ -110,7 +110,7 @@ async def test_a_flood_holds_up_neither_another_workflow_nor_another_workspace(d
         began = time.perf_counter()
         await one.steps.top_up()
         seconds = time.perf_counter() - began
-        sent = [run_id for run_id, _ in one.heard.keys()]
+        sent = [run_id for run_id, _ in one.heard.steps()]
         assert set(few) | set(fewer) <= set(sent)
         assert set(sent[:30]) >= set(few)
         assert 120 < len([run_id for run_id in sent if run_id not in few and run_id not in fewer]) < 130
@@ -152,7 +152,7 @@ async def test_back_off_doubles_up_to_five_minutes(database, database_url, broke
     async with pair(database_url, broker_url) as (one, _):
         await mark_epoch(broker_url)
         await one.steps.resend()
-        assert one.heard.keys() == [(due, "n0")]
+        assert one.heard.steps() == [(due, "n0")]
 
 
 async def test_what_may_still_be_queued_is_not_sent_again(database, database_url, broker_url):
@@ -169,7 +169,7 @@ async def test_what_may_still_be_queued_is_not_sent_again(database, database_url
     async with pair(database_url, broker_url) as (one, _):
         await mark_epoch(broker_url)
         await one.steps.resend()
-        assert sorted(one.heard.keys()) == sorted([(older, "n0"), (high, "n0")])
+        assert sorted(one.heard.steps()) == sorted([(older, "n0"), (high, "n0")])
 
 
 async def test_a_tick_sends_a_thousand_at_most(database, database_url, broker_url):
@@ -194,7 +194,7 @@ async def test_nothing_is_sent_again_while_the_broker_cannot_be_inspected(databa
 
 
 async def test_an_emptied_broker_has_everything_sent_again_by_the_window(database, database_url, broker_url):
-    """Without the epoch key all that was sent counts as unsent, whatever its age; then top-up sends it, within the window."""
+    """Without the epoch key all that was sent counts as unsent, whatever its age; top-up sends it, by the window."""
     flow = await add_workflow(database)
     ids = await flood(database, flow, 6000, sent_at=await ago(database, 0), sends=3)
     async with pair(database_url, broker_url, window=50) as (one, two):
@@ -202,7 +202,7 @@ async def test_an_emptied_broker_has_everything_sent_again_by_the_window(databas
         assert await database.fetchval("SELECT count(*) FROM open_steps WHERE sent_at IS NULL") == 6000
         await exhaust(one.steps.top_up)
         assert [(lane, bell.claim) for lane, bell in one.heard.bells] == [("normal-next", True)] * 50
-        assert {run_id for run_id, _ in one.heard.keys()} <= set(ids)
+        assert {run_id for run_id, _ in one.heard.steps()} <= set(ids)
         await one.steps.resend()
         assert await database.fetchval("SELECT count(*) FROM open_steps WHERE sent_at IS NOT NULL") == 50
 
@@ -251,7 +251,7 @@ async def test_rounds_are_shared_between_workflows_step_by_step(database, databa
     await flood(database, other, 20)
     async with pair(database_url, broker_url) as (one, _):
         await exhaust(one.steps.top_up)
-        turns = [run_id in mine for run_id, _ in one.heard.keys()]
+        turns = [run_id in mine for run_id, _ in one.heard.steps()]
     assert sum(a == b for a, b in pairwise(turns)) <= 20
     assert Counter(turns[:10]) == {True: 5, False: 5}
 

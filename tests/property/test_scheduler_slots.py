@@ -22,7 +22,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 @given(st.sampled_from(SCHEDULES), st.integers(0, 3600 * 24 * 40), st.floats(0, 4000), st.booleans())
 def test_one_slot_is_fired_and_the_grid_goes_on(schedule, start, late, exact):
-    """The newest due slot is fired, the next one is the first that is not due, and "missed" says whether any lies between."""
+    """The newest due slot is fired, the next is the first that is not due, and "missed" says if any lies between."""
     slot = next_slot(schedule, START + timedelta(seconds=start))
     assert slot is not None
     now = slot + timedelta(seconds=int(late) if exact else late)

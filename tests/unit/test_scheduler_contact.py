@@ -63,7 +63,7 @@ def test_a_step_of_the_clock_of_postgres_begins_anew(step):
 
 
 def test_a_pause_of_this_process_begins_anew():
-    """Who did not look for half a lease does not know what happened meanwhile: perhaps the whole machine stood still."""
+    """Who did not look for half a lease does not know what happened: perhaps the whole machine stood still."""
     seen = Seen().ready()
     assert not seen.look(LEASE / 2 + 0.5)
     assert [seen.look() for _ in range(6)] == [False] * 5 + [True]
