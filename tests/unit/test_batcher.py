@@ -1,0 +1,164 @@
+"""Group commit, without a database."""
+
+import asyncio
+from collections import deque
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from shared.batcher import Batcher
+from tests.engine import eventually
+
+
+class Flusher:
+    """Notes each batch, waits at a gate, and refuses what holds poison."""
+
+    def __init__(self, poison=(), answers=()):
+        self.batches = []
+        self.uncertain = []
+        self.written = []
+        self.in_flight = self.most_in_flight = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._poison = set(poison)
+        self._answers = deque(answers)
+
+    async def __call__(self, units, uncertain):
+        self.batches.append(list(units))
+        self.uncertain.append(uncertain)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(0)  # as a round trip does
+            await self.gate.wait()
+        finally:
+            self.in_flight -= 1
+        answer = self._answers.popleft() if self._answers else None
+        if answer is not None:
+            raise answer
+        if self._poison & set(units):
+            raise asyncpg.DataError("poison")
+        self.written.extend(units)
+        return [f"receipt {unit}" for unit in units]
+
+
+async def submit_all(batcher, units):
+    return await asyncio.gather(*(batcher.submit(unit) for unit in units), return_exceptions=True)
+
+
+async def test_what_arrives_during_a_commit_goes_into_the_next():
+    """Two commits are under way at most; the rest waits, and goes together and in order."""
+    flusher = Flusher()
+    flusher.gate.clear()
+    batcher = Batcher(flusher, name="test")
+    futures = [batcher.enqueue(unit) for unit in range(10)]
+    await eventually(lambda: flusher.in_flight == 2)
+    assert batcher.backlog == 8
+    flusher.gate.set()
+    assert await asyncio.gather(*futures) == [f"receipt {unit}" for unit in range(10)]
+    assert flusher.batches == [[0], [1], list(range(2, 10))]
+    assert flusher.most_in_flight == 2
+
+
+@pytest.mark.parametrize("committers", [1, 3])
+async def test_no_more_batches_are_in_flight_than_committers(committers):
+    """Whatever is submitted, and each batch holds at most the limit."""
+    flusher = Flusher()
+    batcher = Batcher(flusher, name="test", committers=committers, limit=4)
+    assert await submit_all(batcher, range(100)) == [f"receipt {unit}" for unit in range(100)]
+    assert flusher.most_in_flight == committers
+    assert max(map(len, flusher.batches)) == 4
+    assert flusher.written == list(range(100))
+
+
+@given(st.integers(1, 40), st.sets(st.integers(0, 39)))
+def test_poison_fails_alone(count, poison):
+    """Every poisoned unit gets its error, every other its receipt, and each is written exactly once."""
+
+    async def case():
+        flusher = Flusher(poison)
+        with capture_logs():
+            receipts = await submit_all(Batcher(flusher, name="test"), range(count))
+        for unit, receipt in enumerate(receipts):
+            assert isinstance(receipt, asyncpg.DataError) if unit in poison else receipt == f"receipt {unit}"
+        assert sorted(flusher.written) == [unit for unit in range(count) if unit not in poison]
+
+    asyncio.run(case())
+
+
+async def test_a_lost_connection_makes_the_batch_uncertain():
+    """The same units are sent again, with the word that they may be written already."""
+    flusher = Flusher(answers=[ConnectionResetError(), asyncpg.ConnectionDoesNotExistError("x")])
+    batcher = Batcher(flusher, name="test")
+    assert await batcher.submit("a") == "receipt a"
+    assert flusher.batches == [["a"]] * 3
+    assert flusher.uncertain == [False, True, True]
+
+
+async def test_the_halves_of_an_uncertain_batch_are_uncertain():
+    """A batch that was lost and then refused is bisected; its units may be written already all the same."""
+    flusher = Flusher()
+    flusher.gate.clear()
+    batcher = Batcher(flusher, name="test", committers=1)
+    futures = [batcher.enqueue(unit) for unit in range(5)]
+    await eventually(lambda: flusher.in_flight == 1)
+    flusher._answers.extend([None, TimeoutError(), asyncpg.LockNotAvailableError("x")])
+    flusher.gate.set()
+    await asyncio.gather(*futures)
+    assert flusher.batches == [[0], [1, 2, 3, 4], [1, 2, 3, 4], [1, 2], [3, 4]]
+    assert flusher.uncertain == [False, False, True, True, True]
+
+
+async def test_a_refusal_that_may_pass_is_waited_out():
+    """A deadlock or a lock time-out splits a batch, and is tried again until it passes for a single unit."""
+    refusals = [asyncpg.DeadlockDetectedError("x"), asyncpg.LockNotAvailableError("x")]
+    flusher = Flusher(answers=refusals)
+    assert await Batcher(flusher, name="test").submit("a") == "receipt a"
+    assert flusher.uncertain == [False] * 3
+
+
+@pytest.mark.parametrize("error", [OSError, asyncpg.DeadlockDetectedError])
+async def test_patience_ends(error):
+    """After its patience the submitter gets what the last attempt raised."""
+    flusher = Flusher(answers=[error("x") for _ in range(1000)])
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(error):
+        await Batcher(flusher, name="test", patience=0.2).submit("a")
+    assert asyncio.get_running_loop().time() - began < 5
+    assert len(flusher.batches) > 1
+
+
+async def test_an_error_nobody_thought_of_reaches_all_of_its_batch_and_no_other():
+    """A bug in a flush is not retried; what comes later is written."""
+    flusher = Flusher(answers=[KeyError("bug")])
+    batcher = Batcher(flusher, name="test")
+    with pytest.raises(KeyError):
+        await batcher.submit("a")
+    assert await batcher.submit("b") == "receipt b"
+
+
+async def test_a_submitter_that_gave_up_harms_nobody():
+    """Its unit is written, and the receipts of the others are theirs."""
+    flusher = Flusher()
+    flusher.gate.clear()
+    batcher = Batcher(flusher, name="test", committers=1)
+    futures = [batcher.enqueue(unit) for unit in range(4)]
+    futures[0].cancel()
+    futures[2].cancel()
+    flusher.gate.set()
+    assert await asyncio.gather(futures[1], futures[3]) == ["receipt 1", "receipt 3"]
+    assert flusher.written == [0, 1, 2, 3]
+
+
+async def test_drain_waits_for_everything():
+    """What was submitted before it is written when it returns."""
+    flusher = Flusher()
+    batcher = Batcher(flusher, name="test", limit=2)
+    futures = [batcher.enqueue(unit) for unit in range(9)]
+    await batcher.drain()
+    assert flusher.written == list(range(9))
+    assert batcher.backlog == 0
+    assert all(future.done() for future in futures)
