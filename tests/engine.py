@@ -4,6 +4,7 @@ worker without its queue."""
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, NamedTuple
@@ -19,8 +20,8 @@ from shared.lanes import Doorbell, Reference
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.registry import Registry, default_registry
 from shared.queries import load
-from shared.store.advance import Advance, Arrival, Opening, Result
 from tests.graphs import edge, node
+from tests.rows import assert_sound, steps_of  # noqa: F401 — what is asked after an engine has run
 from worker.capacity import Capacity
 from worker.executor import Executor
 from worker.holdings import Held
@@ -266,42 +267,6 @@ async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Non
             await asyncio.sleep(0.005)
 
 
-async def steps_of(connection: Any, run_id: UUID) -> dict[str, str]:
-    """How each step of a run ended, its last attempt."""
-    records = await connection.fetch("SELECT node_id, status FROM steps WHERE run_id = $1 ORDER BY attempt", run_id)
-    return {record["node_id"]: record["status"] for record in records}
-
-
-async def output_of(connection: Any, run_id: UUID, node_id: str) -> Any:
-    """What a step gave out."""
-    text = await connection.fetchval(
-        "SELECT output FROM steps WHERE run_id = $1 AND node_id = $2 ORDER BY attempt DESC LIMIT 1", run_id, node_id
-    )
-    return None if text is None else json.loads(text)
-
-
-async def error_of(connection: Any, run_id: UUID, node_id: str) -> Any:
-    """What a step's last attempt failed with."""
-    text = await connection.fetchval(
-        "SELECT error FROM steps WHERE run_id = $1 AND node_id = $2 ORDER BY attempt DESC LIMIT 1", run_id, node_id
-    )
-    return None if text is None else json.loads(text)
-
-
-async def assert_sound(connection: Any) -> None:
-    """What must hold of every run after every commit: its counter, its log numbers, its status."""
-    wrong = await connection.fetch(
-        "SELECT r.id, r.open_steps, (SELECT count(*) FROM open_steps o WHERE o.run_id = r.id) AS there FROM runs r"
-        " WHERE r.open_steps <> (SELECT count(*) FROM open_steps o WHERE o.run_id = r.id)"
-    )
-    assert not wrong, f"counters lost: {wrong}"
-    wrong = await connection.fetch(
-        "SELECT s.run_id, s.seq FROM steps s GROUP BY 1, 2 HAVING count(*) > 1"
-        " UNION SELECT s.run_id, s.seq FROM steps s JOIN runs r ON r.id = s.run_id WHERE s.seq >= r.seq OR s.seq < 0"
-    )
-    assert not wrong, f"log numbers that stand twice or are out of range: {wrong}"
-
-
 def graph(spec: str, **data: Mapping[str, Any]) -> Graph:
     """A graph of edges such as ``"t>a a>b:true"``, each node a ``probe`` unless its id begins with ``f`` (``fold``).
 
@@ -325,25 +290,26 @@ def _component(name: str) -> str:
     return "manual_trigger" if name == "t" else "fold" if name.startswith("f") else "probe"
 
 
-def result(node_id: str, *, own: bool = True, status: str = "success", attempt: int = 1, **fields: Any) -> Result:
-    """A settled attempt; a failed one has an error."""
-    error = '{"code":"x","message":"x"}' if status in {"failed", "retried"} else None
-    values = {"handle": None, "output": "{}", "input": None, "error": error} | fields
-    return Result(own, node_id, "-", attempt, status, **values, started_at=Clock().now(), duration_ms=1)
+class Gates:
+    """An effect that counts its calls, and waits at the gate of its node if that is shut."""
 
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.keys: set[str] = set()
+        self.cancelled: Counter[str] = Counter()
+        self.gates: dict[str, asyncio.Event] = {}
 
-def opening(node_id: str, status: str = "ready", claim_id: UUID | None = None, **fields: Any) -> Opening:
-    """A step that opens."""
-    values = {"attempt": 1, "due_at": None, "claim_first": True} | fields
-    return Opening(node_id, "-", status, claim_id=claim_id, **values)
+    def shut(self, *names: str) -> None:
+        for name in names:
+            self.gates[name] = asyncio.Event()
 
-
-def arrival(node_id: str, arrived: int, fired: int, degree: int, need: int = 0) -> Arrival:
-    """Edges that settle."""
-    return Arrival(node_id, "-", arrived, fired, degree, need)
-
-
-def advance(run_id: UUID, node_id: str, claim_id: UUID | None = None, **fields: Any) -> Advance:
-    """An advance that settles its own step with success, unless told otherwise."""
-    values = {"results": [result(node_id)]} | fields
-    return Advance(run_id, node_id, "-", claim_id, Clock().now(), **values)
+    async def __call__(self, data: ProbeData, context: StepContext) -> Outcome:
+        self.calls[context.node_id] += 1
+        self.keys.add(context.idempotency_key)
+        try:
+            if context.node_id in self.gates:
+                await self.gates[context.node_id].wait()
+        except asyncio.CancelledError:
+            self.cancelled[context.node_id] += 1
+            raise
+        return Outcome({"value": data.value, "attempt": context.attempt})

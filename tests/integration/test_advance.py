@@ -15,18 +15,8 @@ from shared.lanes import Reference
 from shared.queries import load
 from shared.states import RUN_TRANSITIONS, RunStatus
 from shared.store.advance import claim, commit, load_ready, outputs, put_back, release, still_mine
-from tests.engine import (
-    advance,
-    arrival,
-    assert_sound,
-    graph,
-    mint,
-    opening,
-    result,
-    start_run,
-    steps_of,
-    workflow,
-)
+from tests.engine import graph, mint, start_run, workflow
+from tests.rows import advance, arrival, assert_sound, opening, result, steps_of
 
 ME = mint.uuid()
 

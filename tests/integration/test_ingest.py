@@ -12,8 +12,9 @@ from shared.errors import UnavailableError
 from shared.ids import milliseconds_of
 from shared.ingest import Ingest, Trigger
 from shared.lanes import Doorbell, Reference
-from tests.engine import Mailbox, assert_sound, eventually, graph, mint, workflow
+from tests.engine import Mailbox, eventually, graph, mint, workflow
 from tests.proxy import Proxy
+from tests.rows import assert_sound
 
 
 @pytest.fixture

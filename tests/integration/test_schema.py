@@ -11,7 +11,8 @@ from shared.ids import milliseconds_of, uuid7
 from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK
 from shared.states import RUN_TERMINAL, STEP_OPEN, RunStatus, StepStatus, TriggerType
 from shared.store.advance import commit
-from tests.engine import advance, graph, mint, start_run, workflow
+from tests.engine import graph, mint, start_run, workflow
+from tests.rows import advance
 
 DAY = timedelta(days=1)
 INSERT = (
@@ -28,13 +29,15 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def legal(database, table, column):
-    """The values that the CHECK on one column allows."""
+    """The values that the CHECK on one column, or on its domain, allows."""
     definitions = await database.fetch(
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::text::regclass AND contype = 'c'",
+        "SELECT pg_get_constraintdef(c.oid) FROM pg_attribute a"
+        " JOIN pg_constraint c ON c.contypid = a.atttypid OR (c.conrelid = a.attrelid AND c.conkey = ARRAY[a.attnum])"
+        " WHERE a.attrelid = $1::text::regclass AND a.attname = $2 AND c.contype = 'c'",
         table,
+        column,
     )
-    pattern = rf"CHECK \(\(?{column} = ANY \(ARRAY\[(.*?)\]\)\)?\)$"
-    (found,) = (match[1] for row in definitions if (match := re.match(pattern, row[0])))
+    (found,) = (row[0] for row in definitions if "ARRAY[" in row[0])
     return set(re.findall(r"'(\w+)'::text", found))
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.store.advance import Committed
-from tests.engine import advance, mint, opening
+from tests.engine import mint
+from tests.rows import advance, opening
 from worker import commits
 from worker.commits import Commits, one_ending_per_run
 
