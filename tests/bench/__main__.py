@@ -36,9 +36,9 @@ def main(only: str, seconds: float, repeats: int) -> None:
     chosen = _chosen(only)
     with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as folder:
         Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
-        lines, costs = uvloop.run(_measure(Path(folder) / "data", chosen, Options(seconds, repeats)))
-    report.show(lines, costs)
-    report.write(_ROOT / "build" / "bench.json", lines, costs, about)
+        lines, costs, parts = uvloop.run(_measure(Path(folder) / "data", chosen, Options(seconds, repeats)))
+    report.show(lines, costs, parts)
+    report.write(_ROOT / "build" / "bench.json", lines, costs, parts, about)
     click.echo(f"{time.monotonic() - began:.0f} s; written to build/bench.json")
 
 
@@ -55,16 +55,20 @@ def _chosen(only: str) -> list[Workload]:
     return [workload for workload in WORKLOADS if wanted & {figure.number for figure in workload.figures}]
 
 
-async def _measure(folder: Path, workloads: Sequence[Workload], options: Options) -> tuple[list[Line], list[Cost]]:
+async def _measure(
+    folder: Path, workloads: Sequence[Workload], options: Options
+) -> tuple[list[Line], list[Cost], dict[str, float]]:
     lines: list[Line] = []
     costs: list[Cost] = []
+    parts: dict[str, float] = {}
     async with running(folder) as system:
         for workload in workloads:
             repeats = await _repeat(workload, system, options)
             lines += [report.line(figure, repeats) for figure in workload.figures]
             spent = report.cost(workload, repeats)
             costs += [spent] if spent else []
-    return lines, costs
+            parts |= report.parts(repeats)
+    return lines, costs, parts
 
 
 async def _repeat(workload: Workload, system: System, options: Options) -> list[Measured]:

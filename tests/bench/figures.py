@@ -42,12 +42,14 @@ class Measured(msgspec.Struct):
         values: by the figure's name.
         floors: likewise, of those that have one.
         spent: by the whole system on ``runs`` runs.
+        parts: what parts of the system do by themselves, by name and unit; floors are made of them.
     """
 
     values: dict[str, float]
     floors: dict[str, float] = {}
     spent: Reading | None = None
     runs: int = 0
+    parts: dict[str, float] = {}
 
 
 class Workload(msgspec.Struct, frozen=True):

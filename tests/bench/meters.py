@@ -20,7 +20,8 @@ class Reading(msgspec.Struct, frozen=True):
         cpu: seconds by process.
         transactions: that PostgreSQL committed in our database, reading ones included.
         statements: that it was sent, the bench's own left out.
-        commits: those of the statements that wrote something; outside a transaction each is a commit.
+        commits: those statements that write at every call, not counting what a reader prunes; outside a transaction
+            each is a commit.
         wal: bytes.
         redis_calls: commands, those inside scripts included.
         messages: that were put into a queue.
@@ -52,6 +53,12 @@ def memory(system: System) -> dict[str, float]:
     return {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in ours.items()}
 
 
+async def begin(system: System, *, settled: bool = True) -> Reading:
+    """Read every meter before something is measured; statements are counted anew, so that each kind starts at none."""
+    await system.database.execute("SELECT /* bench */ pg_stat_statements_reset()")
+    return await read(system, settled=settled)
+
+
 async def read(system: System, *, settled: bool = True) -> Reading:
     """Read every meter.
 
@@ -66,7 +73,7 @@ async def read(system: System, *, settled: bool = True) -> Reading:
         " (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()) AS transactions,"
         " pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS wal,"
         " coalesce(sum(calls), 0)::bigint AS statements,"
-        " coalesce(sum(calls) FILTER (WHERE wal_records > 0), 0)::bigint AS commits"
+        " coalesce(sum(calls) FILTER (WHERE wal_records >= calls), 0)::bigint AS commits"
         " FROM pg_stat_statements WHERE query NOT LIKE $1",
         _OWN,
     )

@@ -1,6 +1,6 @@
 """What the repeats came to: as tables for people, and as JSON for comparisons."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -88,17 +88,25 @@ def cost(workload: Workload, repeats: Sequence[Measured]) -> Cost | None:
     )
 
 
-def show(lines: Sequence[Line], costs: Sequence[Cost]) -> None:
-    """Print both tables."""
+def parts(repeats: Sequence[Measured]) -> dict[str, float]:
+    """What the parts of the system do by themselves: the median over all repeats."""
+    return {name: median(one.parts[name] for one in repeats) for name in repeats[0].parts}
+
+
+def show(lines: Sequence[Line], costs: Sequence[Cost], bare: Mapping[str, float]) -> None:
+    """Print everything."""
     console = Console(width=None if Console().is_terminal else 130)
     console.print(_figures(lines))
     console.print(_costs(costs))
+    console.print(_parts(bare))
 
 
-def write(path: Path, lines: Sequence[Line], costs: Sequence[Cost], about: dict[str, Any]) -> None:
+def write(
+    path: Path, lines: Sequence[Line], costs: Sequence[Cost], bare: Mapping[str, float], about: Mapping[str, Any]
+) -> None:
     """Write everything as JSON."""
     path.parent.mkdir(exist_ok=True)
-    content = {"about": about, "figures": lines, "costs": costs}
+    content = {"about": about, "figures": lines, "costs": costs, "parts": bare}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(content)))
 
 
@@ -131,6 +139,13 @@ def _costs(costs: Sequence[Cost]) -> Table:
     table.add_section()
     for name in ("statements", "commits", "transactions", "wal_bytes", "redis_calls", "messages"):
         table.add_row(name, *(_number(getattr(one, name)) for one in costs))
+    return table
+
+
+def _parts(bare: Mapping[str, float]) -> Table:
+    table = Table("", "", title="the parts by themselves, in the same run", title_justify="left", show_header=False)
+    for name, value in bare.items():
+        table.add_row(name, _number(value))
     return table
 
 

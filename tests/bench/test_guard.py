@@ -26,21 +26,21 @@ def pure_runs(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def test_many_runs_share_a_commit(pure_runs: Outcome) -> None:
-    """Under load two runs or more share each commit, ingest, results and heartbeats together."""
+    """Two runs or more share each commit, ingest, results and heartbeats together."""
     assert pure_runs.runs == _RUNS
-    assert pure_runs.spent.commits / _RUNS <= 0.6
+    assert pure_runs.spent.commits / _RUNS <= 0.5
 
 
-def test_a_step_costs_no_statement_of_its_own(pure_runs: Outcome) -> None:
-    """A run of three steps needs fewer statements than it has steps, whatever reads and writes."""
-    assert pure_runs.spent.statements / _RUNS <= 2.9
+def test_a_run_costs_no_statement_of_its_own(pure_runs: Outcome) -> None:
+    """There are fewer statements than runs, whatever reads, writes or keeps house, and pools add none."""
+    assert pure_runs.spent.statements / _RUNS < 1
 
 
 def test_messages_carry_several_runs(pure_runs: Outcome) -> None:
-    """Under load a message carries two runs or more, and a pure run needs no second message."""
-    assert pure_runs.spent.messages / _RUNS <= 0.5
+    """A message carries four runs or more, and a pure run needs no second one."""
+    assert pure_runs.spent.messages / _RUNS <= 0.25
 
 
-def test_an_acknowledged_message_costs_few_redis_commands(pure_runs: Outcome) -> None:
-    """Sending, fetching and acknowledging cost at most six commands for each run, those inside scripts included."""
-    assert pure_runs.spent.redis_calls / _RUNS <= 6
+def test_a_run_costs_few_redis_commands(pure_runs: Outcome) -> None:
+    """Sending, fetching and acknowledging cost at most four commands for each run, those inside scripts included."""
+    assert pure_runs.spent.redis_calls / _RUNS <= 4
