@@ -186,10 +186,11 @@ class BlockingConsumer(_RedisConsumer):
 
 
 def group(doorbells: Sequence[Doorbell]) -> list[tuple[str, list[Reference]]]:
-    """Put doorbells into messages: one reference each while there are few, up to 16 when there are many.
+    """Put doorbells into messages, as lanes and references, the first lane first.
 
-    A message is done with its slowest reference and goes to one worker, so few steps are better spread over many
-    messages; from 128 on, what a message costs outweighs that.
+    New runs go up to 16 into a message: one batch of ingest is one message, which costs a worker as much as one run
+    would. Branches of runs under way go one by one while they are few, since a message goes to one worker and branches
+    are to run side by side; from 128 on, what a message costs outweighs that.
     """
     lanes: dict[tuple[int, bool], list[Reference]] = defaultdict(list)
     for bell in doorbells:
@@ -197,7 +198,8 @@ def group(doorbells: Sequence[Doorbell]) -> list[tuple[str, list[Reference]]]:
     messages: list[tuple[str, list[Reference]]] = []
     for key in sorted(lanes):
         references = lanes[key]
-        size = max(1, min(MESSAGE_REFERENCES, len(references) // 8))
+        is_new = key[1]
+        size = MESSAGE_REFERENCES if is_new else max(1, min(MESSAGE_REFERENCES, len(references) // 8))
         messages.extend(
             (LANES[key].queue, references[start : start + size]) for start in range(0, len(references), size)
         )

@@ -3,6 +3,15 @@
 -- Every table carries workspace_id. Payloads and outputs are JSON kept as text: jsonb would reorder keys and refuse
 -- \u0000. Times are Postgres's own. Tables that carry uniqueness across days are not partitioned.
 
+-- Closed sets of words are domains: a domain's rule is compiled once per session, a table's CHECK is parsed again by every
+-- statement that writes to it, and lists of words parse slowly (40 microseconds an update of a run).
+CREATE DOMAIN run_status AS text
+    CHECK (VALUE IN ('pending', 'running', 'awaiting_ui_interaction', 'completed', 'failed', 'cancelled'));
+CREATE DOMAIN run_outcome AS text CHECK (VALUE IN ('completed', 'failed', 'cancelled'));
+CREATE DOMAIN trigger_type AS text CHECK (VALUE IN ('manual', 'scheduled', 'webhook'));
+CREATE DOMAIN open_status AS text CHECK (VALUE IN ('ready', 'running', 'waiting'));
+CREATE DOMAIN settled_status AS text CHECK (VALUE IN ('success', 'failed', 'skipped', 'cancelled', 'retried'));
+
 CREATE TABLE workspaces (
     id          uuid PRIMARY KEY,
     claim       text NOT NULL UNIQUE CHECK (length(claim) BETWEEN 1 AND 128),
@@ -86,25 +95,23 @@ CREATE TABLE runs (
     version              integer NOT NULL,
     priority             smallint NOT NULL,
     created_at           timestamptz NOT NULL DEFAULT now(),
-    trigger_type         text NOT NULL CHECK (trigger_type IN ('manual', 'scheduled', 'webhook')),
+    trigger_type         trigger_type NOT NULL,
     trigger_payload      text NOT NULL,
     request_id           text,
     traceparent          text,
-    status               text NOT NULL DEFAULT 'pending'
-                         CHECK (status IN ('pending', 'running', 'awaiting_ui_interaction', 'completed', 'failed',
-                                           'cancelled')),
-    open_steps           integer NOT NULL CHECK (open_steps >= 0),  -- how many rows of open_steps are this run's
+    status               run_status NOT NULL DEFAULT 'pending',
+    open_steps           integer NOT NULL,   -- how many rows of open_steps are this run's
     seq                  integer NOT NULL DEFAULT 0,                -- the next number of a log entry
     started_at           timestamptz,
     completed_at         timestamptz,
     cancel_requested_at  timestamptz,
-    outcome              text CHECK (outcome IN ('completed', 'failed', 'cancelled')),
+    outcome              run_outcome,
                                          -- decided, and waiting for the steps in flight to settle
     error_message        text,
     output               text,           -- what `terminate` left
     PRIMARY KEY (id),
-    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
-    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (open_steps = 0))
+    -- A run ends with its last step, and has its outcome then.
+    CHECK (CASE WHEN completed_at IS NULL THEN open_steps > 0 ELSE open_steps = 0 AND status = outcome END)
 ) PARTITION BY RANGE (id);
 CREATE INDEX runs_by_workflow ON runs (workflow_id, id);
 
@@ -118,7 +125,7 @@ CREATE TABLE steps (
     attempt       smallint NOT NULL,
     node_id       text NOT NULL,
     item          text NOT NULL,
-    status        text NOT NULL CHECK (status IN ('success', 'failed', 'skipped', 'cancelled', 'retried')),
+    status        settled_status NOT NULL,
     handle        text,
     output        text,
     input         text,                  -- what an effect was called with
@@ -145,7 +152,7 @@ CREATE TABLE open_steps (
     fired           boolean NOT NULL DEFAULT true,   -- false: a join none of whose edges fired; whoever takes it passes the skip on
     claim_first     boolean NOT NULL DEFAULT true,   -- whether it must be claimed before it is run
     stop            boolean NOT NULL DEFAULT false,  -- the run is being ended: abort what is in flight
-    status          text NOT NULL CHECK (status IN ('ready', 'running', 'waiting')),
+    status          open_status NOT NULL,
     node_id         text NOT NULL,
     item            text NOT NULL DEFAULT '-',
     wake            text,                -- why a wait ended: timer
@@ -285,164 +292,303 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Commits a batch of advances. An advance ("unit") is all that one run writes together; it is written whole or not at
--- all. Its guard is the open step it holds: who cannot delete that row, under the claim id it was given, has lost, and
--- every other write joins the rows the guard returned.
+-- all. Its guard is the open step it holds: who cannot take that row, under the claim id it was given, has lost, and
+-- nothing of it is written.
 --
--- u_  units: number, run, held node, held item, held claim (null: not claimed), when it started, outcome (null, or the
---     status the run is to end with), error message, the run's output, whether steps in flight are aborted (`terminate`)
+-- u_  units, numbered from 1 and ordered by run, node and item: run, held node, held item, held claim (null: not claimed),
+--     when it started, outcome (null, or the status the run is to end with), error message, the run's output, whether
+--     steps in flight are aborted (`terminate`), how many steps it opens, and the number behind its last result
 -- x_  results: unit, whether it is the held step's own, node, item, attempt, offset of seq, status, handle, output, input,
 --     error, started, milliseconds
 -- o_  steps that open: unit, node, item, status, attempt, claim, due, sent, claim first
 -- a_  arrivals at joins: unit, node, item, arrived, fired, in-degree, need
--- low and high are the least and greatest run id: they let Postgres pass over the partitions of other days.
---
 -- A run that is being ended (`outcome`) still has the results of its steps in flight recorded; their edges do not fire.
 --
--- It is a function for the sake of two snapshots in one round trip. The first statement locks the run rows, in the order
--- of their ids; the second sees what the former holders of these locks committed. In one statement it would see the rows
--- as they were before it waited, and counters were lost: 39 of 50 arrivals at one join of two workers.
+-- It is a function so that a run row is locked first and read by a later statement, in one round trip. As one statement
+-- it saw the rows as they were before it waited for the lock, and counters were lost: 39 of 50 arrivals at one join of
+-- two workers. Rows are looked up one by one, by their whole keys and in the order of the keys: two batches cannot deadlock,
+-- a run's partition is found without opening the others, and no statistics, however stale, make it a scan (OFFSET 0 keeps
+-- the planner from turning a look-up into a join; with an empty-looking table it read the whole backlog for each batch).
 CREATE FUNCTION commit_advances(
-    u_unit int[], u_run uuid[], u_node text[], u_item text[], u_claim uuid[], u_started timestamptz[],
-    u_outcome text[], u_error text[], u_output text[], x_unit int[], x_own boolean[], x_node text[], x_item text[],
-    x_attempt smallint[], x_seq int[], x_status text[], x_handle text[], x_output text[], x_input text[],
-    x_error text[], x_started timestamptz[], x_ms int[], o_unit int[], o_node text[], o_item text[],
-    o_status text[], o_attempt smallint[], o_claim uuid[], o_due timestamptz[], o_sent boolean[],
-    o_claim_first boolean[], a_unit int[], a_node text[], a_item text[], a_arrived int[], a_fired int[],
-    a_degree int[], a_need int[], incarnation uuid, low uuid, high uuid, u_abort boolean[]
+    u_run uuid[], u_node text[], u_item text[], u_claim uuid[], u_started timestamptz[], u_outcome text[],
+    u_error text[], u_output text[], u_abort boolean[], u_opens integer[], u_seqs integer[],
+    x_unit integer[], x_own boolean[], x_node text[], x_item text[], x_attempt smallint[], x_seq integer[],
+    x_status text[], x_handle text[], x_output text[], x_input text[], x_error text[], x_started timestamptz[],
+    x_ms integer[],
+    o_unit integer[], o_node text[], o_item text[], o_status text[], o_attempt smallint[], o_claim uuid[],
+    o_due timestamptz[], o_sent boolean[], o_claim_first boolean[],
+    a_unit integer[], a_node text[], a_item text[], a_arrived integer[], a_fired integer[], a_degree integer[],
+    a_need integer[],
+    incarnation uuid, ends boolean
 ) RETURNS TABLE (kind text, unit integer, run_id uuid, node_id text, item text, flag boolean, status text, seconds float8)
 LANGUAGE plpgsql
 -- A batch that waits longer than this for a row is taken apart and sent again in pieces.
 SET lock_timeout = '500ms'
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    units constant integer := cardinality(u_run);
+    run uuid;
+    held integer := 0;
+    -- By unit: whether it got its step, and what its run's row says.
+    won boolean[] := array_fill(false, ARRAY[units]);
+    live boolean[] := array_fill(false, ARRAY[units]);
+    seqs integer[] := array_fill(0, ARRAY[units]);
+    priorities smallint[] := array_fill(0::smallint, ARRAY[units]);
+    workspaces uuid[] := u_run;
+    workflows uuid[] := u_run;
+    -- A run for each join that opened, and for each step that was cancelled.
+    joined uuid[] := '{}';
+    cancelled uuid[] := '{}';
+    row_live boolean;
+    row_seq integer;
+    row_priority smallint;
+    row_workspace uuid;
+    row_workflow uuid;
+    delta integer;
+    numbers integer;
+    began timestamptz;
+    decided text;
+    reason text;
+    result text;
+BEGIN
+    FOR i IN 1 .. units LOOP
+        IF u_run[i] IS DISTINCT FROM run THEN
+            run := u_run[i];
+            SELECT outcome IS NULL, seq, priority, workspace_id, workflow_id
+            INTO row_live, row_seq, row_priority, row_workspace, row_workflow
+            FROM runs WHERE id = run FOR NO KEY UPDATE;
+        END IF;
+        live[i] := row_live;
+        seqs[i] := row_seq;
+        priorities[i] := row_priority;
+        workspaces[i] := row_workspace;
+        workflows[i] := row_workflow;
+    END LOOP;
+    IF ends THEN
+        -- What an end cancels or stops is locked before it is looked at: a claim being made now would be neither.
+        PERFORM 1 FROM generate_series(1, units) AS u (i) CROSS JOIN LATERAL (
+            SELECT 1 FROM open_steps WHERE run_id = u_run[u.i] ORDER BY run_id, node_id, item FOR UPDATE OFFSET 0) AS o
+        WHERE u_outcome[u.i] IS NOT NULL;
+    END IF;
+    -- The guard. Of two units that hold the same step, the first has it.
+    kind := 'held';
+    FOR i IN 1 .. units LOOP
+        DELETE FROM open_steps
+        WHERE run_id = u_run[i] AND node_id = u_node[i] AND item = u_item[i]
+          AND CASE WHEN u_claim[i] IS NULL THEN status = 'ready' ELSE claim_id = u_claim[i] END;
+        IF FOUND THEN
+            held := held + 1;
+            won[i] := true;
+            unit := i;
+            flag := live[i];
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+    unit := NULL;
+    IF held = 0 THEN
+        RETURN;
+    END IF;
+
+    INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status, handle, output,
+                       input, error)
+    SELECT u_run[x.unit], workspaces[x.unit], seqs[x.unit] + x.seq, x.duration_ms, x.started_at, x.attempt, x.node_id,
+           x.item, x.status, x.handle, x.output, x.input, x.error
+    FROM unnest(x_unit, x_own, x_node, x_item, x_attempt, x_seq, x_status, x_handle, x_output, x_input, x_error, x_started,
+                x_ms)
+        AS x (unit, own, node_id, item, attempt, seq, status, handle, output, input, error, started_at, duration_ms)
+    WHERE won[x.unit] AND (live[x.unit] OR x.own);
+
+    IF cardinality(o_unit) > 0 THEN
+        INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, attempt, claim_id,
+                                incarnation_id, started_at, due_at, sent_at, sends, claim_first)
+        SELECT u_run[x.unit], workspaces[x.unit], workflows[x.unit], priorities[x.unit], x.node_id, x.item, x.status,
+               x.attempt, x.claim_id, CASE WHEN x.claim_id IS NOT NULL THEN incarnation END,
+               CASE WHEN x.status <> 'ready' THEN now() END, x.due_at, CASE WHEN x.sent THEN now() END, x.sent::int,
+               x.claim_first
+        FROM unnest(o_unit, o_node, o_item, o_status, o_attempt, o_claim, o_due, o_sent, o_claim_first)
+            AS x (unit, node_id, item, status, attempt, claim_id, due_at, sent, claim_first)
+        WHERE won[x.unit] AND live[x.unit];
+    END IF;
+
+    IF cardinality(a_unit) > 0 THEN
+        FOR run_id, node_id, item IN
+            WITH arrivals AS MATERIALIZED (
+                SELECT u_run[a.unit] AS run_id, a.node_id, a.item, min(a.unit) AS unit, sum(a.arrived)::int AS arrived,
+                       sum(a.fired)::int AS fired, max(a.degree) AS degree, max(a.need) AS need
+                FROM unnest(a_unit, a_node, a_item, a_arrived, a_fired, a_degree, a_need)
+                    AS a (unit, node_id, item, arrived, fired, degree, need)
+                WHERE won[a.unit] AND live[a.unit] GROUP BY 1, 2, 3
+            ), counted AS (
+                INSERT INTO joins AS j (run_id, workspace_id, node_id, item, arrived, fired)
+                SELECT run_id, workspaces[unit], node_id, item, arrived, fired FROM arrivals ORDER BY run_id, node_id, item
+                ON CONFLICT (run_id, node_id, item) DO UPDATE SET arrived = j.arrived + excluded.arrived,
+                                                                  fired = j.fired + excluded.fired
+                RETURNING run_id, node_id, item, arrived, fired
+            ), decided AS (
+                -- The arithmetic of shared.graph.advance.resolve: true runs it, false passes a skip on, null is not yet.
+                SELECT c.run_id, c.node_id, c.item, a.unit,
+                       CASE WHEN a.need = 0 THEN CASE WHEN c.arrived = a.degree THEN c.fired > 0 END
+                            WHEN c.fired >= a.need THEN CASE WHEN c.fired - a.fired < a.need THEN true END
+                            WHEN c.arrived = a.degree THEN false
+                       END AS fires
+                FROM counted c JOIN arrivals a USING (run_id, node_id, item)
+            )
+            INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, fired, claim_first,
+                                    sent_at, sends)
+            SELECT run_id, workspaces[unit], workflows[unit], priorities[unit], node_id, item, 'ready', fires, false, now(), 1
+            FROM decided WHERE fires IS NOT NULL
+            RETURNING run_id, node_id, item
+        LOOP
+            kind := 'join';
+            joined := joined || run_id;
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+
+    IF ends THEN
+        -- The unit that ends its run takes its ready and waiting steps with it.
+        WITH gone AS (
+            DELETE FROM open_steps WHERE ctid = ANY (ARRAY(
+                SELECT o.ctid FROM generate_series(1, units) AS u (i) CROSS JOIN LATERAL (
+                    SELECT ctid FROM open_steps WHERE run_id = u_run[u.i] AND status <> 'running' OFFSET 0) AS o
+                WHERE won[u.i] AND live[u.i] AND u_outcome[u.i] IS NOT NULL))
+            RETURNING run_id, node_id, item, attempt, coalesce(started_at, now()) AS started_at
+        ), recorded AS (
+            INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status)
+            SELECT g.run_id, workspaces[u.i],
+                   seqs[u.i] + u_seqs[u.i] + (row_number() OVER (PARTITION BY g.run_id ORDER BY g.node_id))::int - 1,
+                   0, g.started_at, g.attempt, g.node_id, g.item, 'cancelled'
+            FROM gone g JOIN generate_series(1, units) AS u (i) ON u_run[u.i] = g.run_id AND u_outcome[u.i] IS NOT NULL
+            RETURNING run_id
+        )
+        SELECT coalesce(array_agg(run_id), '{}') INTO cancelled FROM recorded;
+        -- What `terminate` ends is aborted at its worker's next heartbeat; a failure lets steps in flight settle.
+        UPDATE open_steps SET stop = true WHERE ctid = ANY (ARRAY(
+            SELECT o.ctid FROM generate_series(1, units) AS u (i) CROSS JOIN LATERAL (
+                SELECT ctid FROM open_steps WHERE run_id = u_run[u.i] AND status = 'running' OFFSET 0) AS o
+            WHERE won[u.i] AND live[u.i] AND u_abort[u.i]));
+    END IF;
+
+    kind := 'ended';
+    delta := 0;
+    numbers := 0;
+    FOR i IN 1 .. units LOOP
+        IF won[i] THEN
+            delta := delta - 1;
+            numbers := u_seqs[i];  -- it only grows from unit to unit of a run
+            began := least(began, u_started[i]);
+            IF live[i] THEN
+                delta := delta + u_opens[i];
+                decided := coalesce(decided, u_outcome[i]);
+                reason := coalesce(reason, u_error[i]);
+                result := coalesce(result, u_output[i]);
+            END IF;
+        END IF;
+        -- Behind the last unit of a run, what all of them did to its row.
+        IF numbers > 0 AND u_run[i] IS DISTINCT FROM u_run[i + 1] THEN
+            run := u_run[i];
+            IF cardinality(joined) > 0 THEN
+                delta := delta + cardinality(array_positions(joined, run));
+            END IF;
+            IF cardinality(cancelled) > 0 THEN
+                delta := delta - cardinality(array_positions(cancelled, run));
+                numbers := numbers + cardinality(array_positions(cancelled, run));
+            END IF;
+            UPDATE runs
+            SET open_steps = open_steps + delta,
+                seq = seq + numbers,
+                started_at = coalesce(started_at, began),
+                outcome = coalesce(outcome, decided, CASE WHEN open_steps + delta = 0 THEN 'completed' END),
+                error_message = coalesce(error_message, reason),
+                output = coalesce(output, result),
+                status = CASE WHEN open_steps + delta = 0 THEN coalesce(outcome, decided, 'completed') ELSE 'running' END,
+                completed_at = CASE WHEN open_steps + delta = 0
+                                    THEN greatest(clock_timestamp(), coalesce(started_at, began)) END
+            WHERE id = run
+            RETURNING id, runs.status, trigger_type, completed_at IS NOT NULL,
+                      extract(epoch FROM completed_at - created_at)::float8
+            INTO run_id, status, node_id, flag, seconds;
+            IF flag THEN
+                RETURN NEXT;
+            END IF;
+            delta := 0;
+            numbers := 0;
+            began := NULL;
+            decided := NULL;
+            reason := NULL;
+            result := NULL;
+        END IF;
+    END LOOP;
+END $$;
+
+-- What a worker needs to run a step; in the order of shared.store.advance.Loaded.
+CREATE TYPE loaded_step AS (
+    run_id uuid, node_id text, item text, claim_id uuid, attempt smallint, fired boolean, wake text, crashes smallint,
+    sent_at timestamptz, started_at timestamptz, workspace_id uuid, workflow_id uuid, version integer, trigger_type text,
+    trigger_payload text, created_at timestamptz, priority smallint
+);
+
+-- Reads ready steps that are run without a claim; the commit of what they lead to is the claim.
+CREATE FUNCTION load_steps(r_run uuid[], r_node text[], r_item text[]) RETURNS SETOF loaded_step
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority
+    FROM generate_series(1, cardinality(r_run)) AS u (i)
+    CROSS JOIN LATERAL (
+        SELECT * FROM open_steps
+        WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = r_item[u.i] AND status = 'ready' OFFSET 0) AS o
+    CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
+END $$;
+
+-- Takes ready steps for an incarnation, each under a fresh claim id, and reads what is needed to run them. What another
+-- transaction holds is passed over: it is being taken by somebody else.
+CREATE FUNCTION claim_steps(r_run uuid[], r_node text[], r_item text[], r_claim uuid[], incarnation uuid)
+RETURNS SETOF loaded_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH picked AS MATERIALIZED (
+        SELECT o.ctid AS tid, r_claim[u.i] AS claim_id
+        FROM generate_series(1, cardinality(r_run)) AS u (i)
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM open_steps
+            WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = r_item[u.i] AND status = 'ready'
+            FOR UPDATE SKIP LOCKED OFFSET 0) AS o
+    ), claimed AS (
+        UPDATE open_steps o
+        SET status = 'running', claim_id = (SELECT p.claim_id FROM picked p WHERE p.tid = o.ctid LIMIT 1),
+            incarnation_id = incarnation, started_at = CASE WHEN o.wake IS NULL THEN now() ELSE o.started_at END
+        WHERE o.ctid = ANY (ARRAY(SELECT tid FROM picked)) AND o.status = 'ready'
+        RETURNING o.*
+    )
+    SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority
+    FROM claimed o CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
+END $$;
+
+-- The outputs of settled steps, for the context of a step that goes on from stored results.
+CREATE FUNCTION step_outputs(r_run uuid[], r_node text[])
+RETURNS TABLE (run_id uuid, node_id text, output text)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM 1 FROM runs WHERE id = ANY (u_run) AND id BETWEEN low AND high ORDER BY id FOR NO KEY UPDATE;
-
-    -- What a run's end cancels or stops is locked before it is looked at: a claim that is being made would be neither.
-    PERFORM 1 FROM open_steps o JOIN unnest(u_run, u_outcome) AS u (run_id, outcome) ON u.run_id = o.run_id
-    WHERE u.outcome IS NOT NULL ORDER BY o.run_id, o.node_id, o.item FOR UPDATE OF o;
-
     RETURN QUERY
-    WITH units AS (
-        SELECT * FROM unnest(u_unit, u_run, u_node, u_item, u_claim, u_started, u_outcome,
-                             u_error, u_output, u_abort)
-            AS u (unit, run_id, node_id, item, claim_id, started_at, outcome, error_message, output, abort)
-    ), locked_runs AS MATERIALIZED (
-        SELECT id, workspace_id, workflow_id, priority, seq, outcome IS NULL AS live
-        FROM runs WHERE id = ANY (u_run) AND id BETWEEN low AND high
-    ), locked_steps AS MATERIALIZED (
-        SELECT u.unit, o.run_id, o.node_id, o.item, r.live
-        FROM units u
-        JOIN locked_runs r ON r.id = u.run_id
-        JOIN open_steps o ON o.run_id = u.run_id AND o.node_id = u.node_id AND o.item = u.item
-        WHERE CASE WHEN u.claim_id IS NULL THEN o.status = 'ready' ELSE o.claim_id = u.claim_id END
-        ORDER BY o.run_id, o.node_id, o.item FOR UPDATE OF o
-    ), held AS (
-        DELETE FROM open_steps o USING locked_steps l
-        WHERE o.run_id = l.run_id AND o.node_id = l.node_id AND o.item = l.item
-        RETURNING l.unit, l.run_id, l.live
-    ), cancelled AS (
-        -- The unit that ends its run takes its ready and waiting steps with it.
-        DELETE FROM open_steps o USING held h JOIN units u USING (unit)
-        WHERE o.run_id = h.run_id AND h.live AND u.outcome IS NOT NULL AND o.status <> 'running'
-          AND (o.node_id, o.item) <> (u.node_id, u.item)
-        RETURNING o.run_id, o.node_id, o.item, o.attempt, coalesce(o.started_at, now()) AS started_at
-    ), stopped AS (
-        -- What `terminate` ends is aborted at its worker's next heartbeat; a failure lets steps in flight settle.
-        UPDATE open_steps o SET stop = true FROM held h JOIN units u USING (unit)
-        WHERE o.run_id = h.run_id AND h.live AND u.abort AND o.status = 'running'
-          AND (o.node_id, o.item) <> (u.node_id, u.item)
-    ), results AS (
-        SELECT * FROM unnest(x_unit, x_own, x_node, x_item, x_attempt, x_seq, x_status,
-                             x_handle, x_output, x_input, x_error, x_started, x_ms)
-            AS x (unit, own, node_id, item, attempt, seq, status, handle, output, input, error, started_at, duration_ms)
-    ), recorded AS (
-        INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status, handle, output,
-                           input, error)
-        SELECT h.run_id, r.workspace_id, r.seq + x.seq, x.duration_ms, x.started_at, x.attempt, x.node_id, x.item, x.status,
-               x.handle, x.output, x.input, x.error
-        FROM results x JOIN held h USING (unit) JOIN locked_runs r ON r.id = h.run_id
-        WHERE h.live OR x.own
-        UNION ALL
-        SELECT c.run_id, r.workspace_id, r.seq + n.seqs + (row_number() OVER (PARTITION BY c.run_id))::int - 1, 0, c.started_at,
-               c.attempt, c.node_id, c.item, 'cancelled', NULL, NULL, NULL, NULL
-        FROM cancelled c JOIN locked_runs r ON r.id = c.run_id
-        JOIN (SELECT u.run_id, max(x.seq) + 1 AS seqs FROM results x JOIN units u USING (unit) GROUP BY u.run_id) n
-          ON n.run_id = c.run_id
-    ), opened AS (
-        INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, attempt, claim_id,
-                                incarnation_id, started_at, due_at, sent_at, sends, claim_first)
-        SELECT h.run_id, r.workspace_id, r.workflow_id, r.priority, x.node_id, x.item, x.status, x.attempt, x.claim_id,
-               CASE WHEN x.claim_id IS NOT NULL THEN incarnation END, CASE WHEN x.status <> 'ready' THEN now() END, x.due_at,
-               CASE WHEN x.sent THEN now() END, x.sent::int, x.claim_first
-        FROM unnest(o_unit, o_node, o_item, o_status, o_attempt, o_claim, o_due,
-                    o_sent, o_claim_first)
-            AS x (unit, node_id, item, status, attempt, claim_id, due_at, sent, claim_first)
-        JOIN held h USING (unit) JOIN locked_runs r ON r.id = h.run_id
-        WHERE h.live
-        RETURNING run_id
-    ), arrivals AS (
-        SELECT h.run_id, a.node_id, a.item, sum(a.arrived)::int AS arrived, sum(a.fired)::int AS fired,
-               max(a.degree) AS degree, max(a.need) AS need
-        FROM unnest(a_unit, a_node, a_item, a_arrived, a_fired, a_degree, a_need)
-            AS a (unit, node_id, item, arrived, fired, degree, need)
-        JOIN held h USING (unit) WHERE h.live
-        GROUP BY h.run_id, a.node_id, a.item
-    ), counted AS (
-        INSERT INTO joins AS j (run_id, workspace_id, node_id, item, arrived, fired)
-        SELECT a.run_id, r.workspace_id, a.node_id, a.item, a.arrived, a.fired
-        FROM arrivals a JOIN locked_runs r ON r.id = a.run_id
-        ORDER BY a.run_id, a.node_id, a.item
-        ON CONFLICT (run_id, node_id, item) DO UPDATE SET arrived = j.arrived + excluded.arrived,
-                                                          fired = j.fired + excluded.fired
-        RETURNING run_id, node_id, item, arrived, fired
-    ), joined AS (
-        -- The arithmetic of shared.graph.advance.resolve: true runs it, false passes a skip on, null is not yet.
-        SELECT c.run_id, c.node_id, c.item,
-               CASE WHEN a.need = 0 THEN CASE WHEN c.arrived = a.degree THEN c.fired > 0 END
-                    WHEN c.fired >= a.need THEN CASE WHEN c.fired - a.fired < a.need THEN true END
-                    WHEN c.arrived = a.degree THEN false
-               END AS fires
-        FROM counted c JOIN arrivals a USING (run_id, node_id, item)
-    ), opened_joins AS (
-        INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, fired, claim_first, sent_at,
-                                sends)
-        SELECT j.run_id, r.workspace_id, r.workflow_id, r.priority, j.node_id, j.item, 'ready', j.fires, false, now(), 1
-        FROM joined j JOIN locked_runs r ON r.id = j.run_id WHERE j.fires IS NOT NULL
-        RETURNING run_id, node_id, item
-    ), moved AS (
-        SELECT run_id, sum(opened)::int AS opened
-        FROM (SELECT run_id, -1 AS opened FROM held
-              UNION ALL SELECT run_id, 1 FROM opened
-              UNION ALL SELECT run_id, 1 FROM opened_joins
-              UNION ALL SELECT run_id, -1 FROM cancelled) AS m
-        GROUP BY run_id
-    ), ends AS (
-        SELECT h.run_id, coalesce(max(x.seq) + 1, 0) AS seqs, min(u.started_at) AS started_at, min(u.outcome) AS outcome,
-               min(u.error_message) FILTER (WHERE h.live) AS error_message, min(u.output) FILTER (WHERE h.live) AS output
-        FROM held h JOIN units u USING (unit) LEFT JOIN results x USING (unit)
-        GROUP BY h.run_id
-    ), ended AS (
-        UPDATE runs r
-        SET open_steps = r.open_steps + m.opened,
-            seq = r.seq + e.seqs + (SELECT count(*) FROM cancelled c WHERE c.run_id = r.id)::int,
-            started_at = coalesce(r.started_at, e.started_at),
-            outcome = coalesce(r.outcome, e.outcome),
-            error_message = coalesce(r.error_message, e.error_message),
-            output = coalesce(r.output, e.output),
-            status = CASE WHEN r.open_steps + m.opened = 0 THEN coalesce(r.outcome, e.outcome, 'completed') ELSE 'running' END,
-            completed_at = CASE WHEN r.open_steps + m.opened = 0
-                                THEN greatest(clock_timestamp(), coalesce(r.started_at, e.started_at)) END
-        FROM moved m JOIN ends e USING (run_id)
-        WHERE r.id = m.run_id AND r.id BETWEEN low AND high
-        RETURNING r.id, r.status, r.trigger_type, extract(epoch FROM r.completed_at - r.created_at)::float8 AS seconds
-    )
-    SELECT 'held' AS kind, unit, run_id, NULL AS node_id, NULL AS item, live AS flag, NULL AS status, NULL::float8 AS seconds
-    FROM held
-    UNION ALL
-    SELECT 'join', NULL, run_id, node_id, item, NULL, NULL, NULL FROM opened_joins
-    UNION ALL
-    SELECT 'ended', NULL, id, trigger_type, NULL, NULL, status, seconds FROM ended WHERE status IN ('completed', 'failed', 'cancelled');
+    SELECT s.run_id, s.node_id, s.output
+    FROM generate_series(1, cardinality(r_run)) AS u (i)
+    CROSS JOIN LATERAL (
+        SELECT * FROM steps
+        WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = '-' AND status IN ('success', 'failed')
+          AND output IS NOT NULL OFFSET 0) AS s;
 END $$;
 
 -- Expressions here are tiny and batches small: compiling them costs more than it saves. lz4 compresses payloads several

@@ -11,7 +11,6 @@ from shared.lanes import Reference
 from shared.queries import load
 
 _SQL = load("advance")
-_NOWHERE = UUID(int=0)
 
 #: What `Reference`-like keys of a step are made of: run, node, item.
 Key = tuple[UUID, str, str]
@@ -144,23 +143,23 @@ class Loaded(NamedTuple):
 
 
 async def commit(connection: Executes, advances: Sequence[Advance], incarnation_id: UUID) -> Committed:
-    """Commit a batch of advances in one statement; see ``commit`` in ``shared/sql/advance.sql``."""
-    low, high = _bounds(advance.run_id for advance in advances)
+    """Commit a batch of advances in one statement; see ``commit_advances`` in ``shared/schema.sql``."""
+    order = sorted(range(len(advances)), key=lambda unit: _order(advances[unit]))
+    units = [advances[unit] for unit in order]
+    results = _numbered(units)
     records = await connection.fetch(
         _SQL["commit"],
-        *_unit_arrays(advances),
-        *_result_arrays(advances),
-        *_opening_arrays(advances),
-        *_arrival_arrays(advances),
+        *_unit_arrays(units, results),
+        *_result_arrays(results),
+        *_opening_arrays(units),
+        *_arrival_arrays(units),
         incarnation_id,
-        low,
-        high,
-        [advance.abort for advance in advances],
+        any(advance.outcome is not None for advance in units),
     )
     committed = Committed({}, [], [])
     for kind, unit, run_id, node_id, item, flag, status, seconds in records:
         if kind == "held":
-            committed.held[unit] = flag
+            committed.held[order[unit - 1]] = flag
         elif kind == "join":
             committed.joins.append((run_id, node_id, item))
         else:
@@ -177,7 +176,6 @@ async def claim(
     connection: Executes, references: Sequence[tuple[Reference, UUID]], incarnation_id: UUID
 ) -> dict[Key, Loaded]:
     """Claim what is ready of these steps, each under the claim id given with it."""
-    low, high = _bounds(reference.run_id for reference, _ in references)
     records = await connection.fetch(
         _SQL["claim"],
         [reference.run_id for reference, _ in references],
@@ -185,34 +183,28 @@ async def claim(
         [reference.item for reference, _ in references],
         [claim_id for _, claim_id in references],
         incarnation_id,
-        low,
-        high,
     )
     return _by_key(records)
 
 
 async def load_ready(connection: Executes, references: Sequence[Reference]) -> dict[Key, Loaded]:
     """Read what is ready of these steps, without taking them."""
-    low, high = _bounds(reference.run_id for reference in references)
     records = await connection.fetch(
         _SQL["load"],
         [reference.run_id for reference in references],
         [reference.node_id for reference in references],
         [reference.item for reference in references],
-        low,
-        high,
     )
     return _by_key(records)
 
 
 async def outputs(connection: Executes, wanted: Sequence[tuple[UUID, str]]) -> dict[UUID, dict[str, str]]:
     """The outputs (JSON text) of settled steps by run and node."""
-    low, high = _bounds(run_id for run_id, _ in wanted)
     records = await connection.fetch(
-        _SQL["outputs"], [run_id for run_id, _ in wanted], [node_id for _, node_id in wanted], low, high
+        _SQL["outputs"], [run_id for run_id, _ in wanted], [node_id for _, node_id in wanted]
     )
     found: dict[UUID, dict[str, str]] = {}
-    for run_id, node_id, _, text in records:
+    for run_id, node_id, text in records:
         found.setdefault(run_id, {})[node_id] = text
     return found
 
@@ -227,20 +219,35 @@ async def put_back(connection: Executes, claims: Sequence[UUID], incarnation_id:
     await connection.execute(_SQL["put_back"], claims, incarnation_id)
 
 
-def _bounds(run_ids: Iterable[UUID]) -> tuple[UUID, UUID]:
-    """The least and the greatest run id: what lets Postgres pass over the partitions of other days."""
-    ids = list(run_ids)
-    return (min(ids), max(ids)) if ids else (_NOWHERE, _NOWHERE)
-
-
 def _by_key(records: Iterable[asyncpg.Record]) -> dict[Key, Loaded]:
     loaded = [Loaded(*record.values()) for record in records]
     return {(step.run_id, step.node_id, step.item): step for step in loaded}
 
 
-def _unit_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+def _order(advance: Advance) -> tuple[int, str, str]:
+    """The order in which rows are locked."""
+    return advance.run_id.int, advance.node_id, advance.item
+
+
+def _numbered(advances: Sequence[Advance]) -> list[tuple[int, int, Result]]:
+    """All results with their unit, from 1, and their offset from the run's next number.
+
+    Several advances of one run go on numbering where the one before ended.
+    """
+    ends: dict[UUID, int] = {}
+    numbered: list[tuple[int, int, Result]] = []
+    for unit, advance in enumerate(advances, 1):
+        first = ends.get(advance.run_id, 0)
+        ends[advance.run_id] = first + len(advance.results)
+        numbered.extend((unit, first + place, result) for place, result in enumerate(advance.results))
+    return numbered
+
+
+def _unit_arrays(advances: Sequence[Advance], results: Sequence[tuple[int, int, Result]]) -> tuple[list[Any], ...]:
+    ends = [0] * len(advances)
+    for unit, seq, _ in results:
+        ends[unit - 1] = seq + 1
     return (
-        list(range(len(advances))),
         [advance.run_id for advance in advances],
         [advance.node_id for advance in advances],
         [advance.item for advance in advances],
@@ -249,27 +256,21 @@ def _unit_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
         [advance.outcome for advance in advances],
         [advance.error_message for advance in advances],
         [advance.output for advance in advances],
+        [advance.abort for advance in advances],
+        [len(advance.openings) for advance in advances],
+        ends,
     )
 
 
-def _result_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
-    numbers: dict[UUID, int] = {}  # several advances of one run go on numbering where the one before ended
-    units: list[int] = []
-    seqs: list[int] = []
-    rows: list[Result] = []
-    for unit, advance in enumerate(advances):
-        first = numbers.get(advance.run_id, 0)
-        numbers[advance.run_id] = first + len(advance.results)
-        units.extend([unit] * len(advance.results))
-        seqs.extend(range(first, first + len(advance.results)))
-        rows.extend(advance.results)
+def _result_arrays(results: Sequence[tuple[int, int, Result]]) -> tuple[list[Any], ...]:
+    rows = [row for _, _, row in results]
     return (
-        units,
+        [unit for unit, _, _ in results],
         [row.own for row in rows],
         [row.node_id for row in rows],
         [row.item for row in rows],
         [row.attempt for row in rows],
-        seqs,
+        [seq for _, seq, _ in results],
         [row.status for row in rows],
         [row.handle for row in rows],
         [row.output for row in rows],
@@ -281,7 +282,7 @@ def _result_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
 
 
 def _opening_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
-    rows = [(unit, opening) for unit, advance in enumerate(advances) for opening in advance.openings]
+    rows = [(unit, opening) for unit, advance in enumerate(advances, 1) for opening in advance.openings]
     return (
         [unit for unit, _ in rows],
         [opening.node_id for _, opening in rows],
@@ -296,7 +297,7 @@ def _opening_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
 
 
 def _arrival_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
-    rows = [(unit, arrival) for unit, advance in enumerate(advances) for arrival in advance.arrivals]
+    rows = [(unit, arrival) for unit, advance in enumerate(advances, 1) for arrival in advance.arrivals]
     return (
         [unit for unit, _ in rows],
         [arrival.node_id for _, arrival in rows],
