@@ -37,7 +37,9 @@ class EdgewiseError(Exception):
     type: ClassVar[str] = "api_error"
     status: ClassVar[int] = 500
 
-    def __init__(self, code: str, message: str, *, faults: Sequence[Fault] = (), retry_after: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, faults: Sequence[Fault] = (), retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
