@@ -28,8 +28,11 @@ _SQL = load("ingest")
 
 #: Seconds for which a trigger waits for a database that is away before its caller is told to come back.
 PATIENCE = 5.0
-#: Seconds between two looks at how many references of each workflow are in the broker, while there is traffic.
-_WINDOW_POLL = 0.5
+#: Seconds between two looks at how many references of each workflow are in the broker, while there is traffic. What was
+#: taken since the last look still counts, so a long pause makes a fast workflow look like a backlog.
+_WINDOW_POLL = 0.1
+#: How many times longer than the look itself the pause after it is at least: at a large backlog counting costs.
+_WINDOW_SHARE = 20
 
 
 class Trigger(NamedTuple):
@@ -95,7 +98,8 @@ class Window:
 
     def begin_count(self) -> None:
         """A count is about to be asked for: what is sent from now on may not be in it."""
-        self._during, self._since = self._since, Counter()
+        self._during += self._since
+        self._since = Counter()
 
     def end_count(self, counted: Mapping[UUID, int]) -> None:
         """Take over what the database counted."""
@@ -199,16 +203,19 @@ class Ingest:
         return [_accepted(row, made.get(row.run_id)) for row in rows]
 
     async def _keep_counting(self) -> None:
+        pause = _WINDOW_POLL
         while True:
-            await asyncio.sleep(_WINDOW_POLL)
+            await asyncio.sleep(pause)
             if not self._window.touched:
                 continue
+            began = perf_counter()
             self._window.begin_count()
             try:
                 records = await self._pool.fetch(_SQL["count_sent"])
             except DATABASE_ERRORS:
                 continue
             self._window.end_count({record["workflow_id"]: record["sent"] for record in records})
+            pause = max(_WINDOW_POLL, _WINDOW_SHARE * (perf_counter() - began))
 
 
 def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:

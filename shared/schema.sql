@@ -527,7 +527,7 @@ END $$;
 CREATE TYPE loaded_step AS (
     run_id uuid, node_id text, item text, claim_id uuid, attempt smallint, fired boolean, wake text, crashes smallint,
     sent_at timestamptz, started_at timestamptz, workspace_id uuid, workflow_id uuid, version integer, trigger_type text,
-    trigger_payload text, created_at timestamptz, priority smallint
+    trigger_payload text, created_at timestamptz, priority smallint, ending boolean
 );
 
 -- Reads ready steps that are run without a claim; the commit of what they lead to is the claim.
@@ -538,7 +538,8 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
-           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority,
+           r.outcome IS NOT NULL
     FROM generate_series(1, cardinality(r_run)) AS u (i)
     CROSS JOIN LATERAL (
         SELECT * FROM open_steps
@@ -570,7 +571,8 @@ BEGIN
         RETURNING o.*
     )
     SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
-           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority,
+           r.outcome IS NOT NULL
     FROM claimed o CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
 END $$;
 

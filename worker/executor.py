@@ -135,7 +135,7 @@ class Executor:
             if walk is None:
                 await put_back(self._pool, [claim_id], self._incarnation.id)
                 return
-            if walk.plan_node.mode is Mode.EFFECT and loaded.fired:
+            if walk.plan_node.mode is Mode.EFFECT and loaded.fired and not loaded.ending:
                 following = Next(walk.plan_node, claim_id, loaded.attempt)
             else:
                 walk.start()

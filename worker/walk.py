@@ -119,7 +119,13 @@ class Walk:
         return await self.blueprint.nodes[node.id].call(self._scope, self.step_context())
 
     def start(self) -> None:
-        """Settle the step it came by, unless that is an effect: run it, pass a skip on, or end a wait that came due."""
+        """Settle the step it came by, unless that is an effect: run it, pass a skip on, or end a wait that came due.
+
+        A step that a message brings although its run is being ended is recorded as cancelled instead.
+        """
+        if self.loaded.ending:
+            self.cancel(0.0)
+            return
         self._reset()
         node = self.plan_node
         if not self.loaded.fired:

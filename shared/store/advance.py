@@ -121,7 +121,7 @@ class Committed(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A step and what is needed to run it."""
+    """A step and what is needed to run it; ``ending``: its run is being ended, so it is not to be run any more."""
 
     run_id: UUID
     node_id: str
@@ -140,6 +140,7 @@ class Loaded(NamedTuple):
     trigger_payload: str
     created_at: datetime
     priority: int
+    ending: bool
 
 
 async def commit(connection: Executes, advances: Sequence[Advance], incarnation_id: UUID) -> Committed:

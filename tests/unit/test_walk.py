@@ -20,7 +20,7 @@ def walk_of(spec: str, *, at: str = "t", known: Any = None, outputs: Any = None,
     known = known or registry()
     plan = compile_plan(*graph(spec, **data), known)
     nodes = {name: known.compile(name, node.component, node.data) for name, node in plan.nodes.items()}
-    values = {"claim_id": None, "attempt": 1, "fired": True, "wake": None, "crashes": 0} | (row or {})
+    values = {"claim_id": None, "attempt": 1, "fired": True, "wake": None, "crashes": 0, "ending": False} | (row or {})
     now = Clock().now()
     ids = [mint.uuid() for _ in range(3)]
     loaded = Loaded(
@@ -40,6 +40,15 @@ def walk_of(spec: str, *, at: str = "t", known: Any = None, outputs: Any = None,
     )
     tools = Tools(Clock(), mint.uuid, random.Random(1).random, None)
     return Walk(loaded, Blueprint(plan, nodes, {"id": "fl_x", "name": "w", "version": 1}), outputs or {}, tools)
+
+
+def test_a_step_of_a_run_that_is_being_ended_is_cancelled_instead_of_run():
+    """A late message for it records its end and leads to nothing."""
+    walk = walk_of("t>f1 f1>f2", row={"ending": True})
+    walk.start()
+    advance, following = walk.advance(keep_going=True)
+    assert settled(advance) == [("t", "cancelled")]
+    assert (advance.openings, advance.arrivals, advance.outcome, following) == ([], [], None, None)
 
 
 def opened(advance: Any) -> dict[str, str]:
