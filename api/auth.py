@@ -19,6 +19,8 @@ from shared.store import workspaces
 
 _ALGORITHMS: Final = ["HS256"]
 _LEEWAY: Final = 60.0
+#: The year 9999, past which an `exp` is cut: JSON has integers that no clock can be compared with.
+_LATEST: Final = 253_402_300_799
 _REMEMBERED: Final = 60.0
 _CLAIM_CHARACTERS: Final = 128
 _LONGEST_TOKEN: Final = 8192
@@ -65,7 +67,7 @@ class Gatekeeper:
             raise AuthenticationError("token_invalid", "The token is not valid: its sub is not a text to be stored.")
         workspace_id = await self._workspace(claims)
         principal = Principal(subject, workspace_id, _scopes(claims.get(self._config.jwt_scope_claim)))
-        left = float(claims["exp"]) + _LEEWAY - self._clock()
+        left = min(int(claims["exp"]), _LATEST) + _LEEWAY - self._clock()
         self._known.put(token, principal, seconds=left)
         return principal
 
