@@ -17,6 +17,8 @@ from shared.graph.suggest import shown
 DEFINITION_BYTES: Final = 10 * 1024 * 1024
 #: How deep a document may nest. Readers of JSON recurse, so what is accepted here must be far from their limits.
 MAX_DEPTH: Final = 200
+#: Digits of an integer; reading one takes time that grows with their square.
+_INTEGER_DIGITS: Final = 4_000
 
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 #: An opening bracket is +1, a closing one -1, as signed bytes.
@@ -41,7 +43,7 @@ async def read(request: web.Request, limit: int) -> bytes:
             chunks = first
         else:
             chunks = await _read_on(request, first, limit)
-    except web.RequestPayloadError as error:
+    except (web.RequestPayloadError, ConnectionResetError) as error:
         raise BadRequestError(
             "bad_request", "The body could not be read: it ended early or its coding is broken."
         ) from error
@@ -132,7 +134,7 @@ def _is_shallow(body: bytes) -> bool:
 def _parse_slowly(body: bytes) -> Any:
     """By the standard library, which takes lone surrogates and says where a fault is."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
     except UnicodeDecodeError as error:
         raise BadRequestError("malformed_json", f"The body is not UTF-8: byte {error.start} does not fit.") from None
     except json.JSONDecodeError as error:
@@ -145,6 +147,12 @@ def _parse_slowly(body: bytes) -> Any:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON value")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _INTEGER_DIGITS:
+        raise ValueError(f"the number {text[:40]}... has more than {_INTEGER_DIGITS} digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

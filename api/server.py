@@ -6,14 +6,16 @@ aiohttp's own answer, and its log line, quote the broken bytes: a header that is
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_protocol import RequestHandler
 
 from api.call import REQUEST_ID_HEADER, fresh_request_id
 from api.errors import answer, in_envelope, internal
-from shared.errors import BadRequestError
+from shared.errors import BadRequestError, EdgewiseError, UnsupportedMediaError
 from shared.log import get
 
 _log = get(__name__)
+_UNKNOWN_CODING: Final = "The body's Content-Encoding must be gzip or deflate, or there must be none."
 _UNREADABLE: Final = "The request is not HTTP that can be read: its first line, its headers or its framing are broken."
 
 
@@ -82,8 +84,22 @@ class _Protocol(RequestHandler):
             _log.info("request is not HTTP", request_id=request_id, error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun")
-        error = internal(request_id) if status >= 500 else BadRequestError("bad_request", _UNREADABLE)
+        error = internal(request_id) if status >= 500 else _told(exc)
         response = answer(error, self._public_url)
         response.headers[REQUEST_ID_HEADER] = request_id
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """What broke beside the handlers. A body in a broken coding is the caller's fault and was answered already."""
+        if isinstance(kwargs.get("exc_info"), web.RequestPayloadError):
+            _log.info("the rest of a body can't be read", error="RequestPayloadError")
+        else:
+            super().log_exception(*args, **kwargs)
+
+
+def _told(error: BaseException | None) -> EdgewiseError:
+    """What is told of a request that aiohttp's parser refused."""
+    if isinstance(error, ContentEncodingError):
+        return UnsupportedMediaError("unsupported_media_type", _UNKNOWN_CODING)
+    return BadRequestError("bad_request", _UNREADABLE)

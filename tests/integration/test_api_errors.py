@@ -90,6 +90,22 @@ async def test_tokens_that_are_not_trusted(api: ApiClient, bearer: str, code: st
         assert bearer not in answer.body.decode()
 
 
+async def test_a_token_that_never_expires_in_any_calendar(api: ApiClient) -> None:
+    """An expiry with hundreds of digits is a number like others."""
+    assert (await api.call("GET", "/workflows", token=token(exp=10**400))).status == 200
+
+
+async def test_codings_that_cannot_be_undone(api: ApiClient, caplog: pytest.LogCaptureFixture) -> None:
+    """A coding nobody reads is 415 and says which are; gzip that is none is 400, and no fault of the service."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "br"}
+    unknown = await api.call("POST", "/workflows", data=b"x", headers=headers)
+    _is_error(unknown, 415, "invalid_request_error", "unsupported_media_type")
+    assert "gzip" in unknown.json["message"]
+    broken = await api.call("POST", "/workflows", data=b"x" * 99, headers=headers | {"Content-Encoding": "gzip"})
+    _is_error(broken, 400, "invalid_request_error", "bad_request")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_what_is_not_http_is_400_without_its_bytes(api: ApiClient, caplog: pytest.LogCaptureFixture) -> None:
     """A header that is too long is 400 in the error's form; neither answer nor log repeat it."""
     answer = await api.call("GET", "/workflows", token="secret" * 2000)

@@ -18,6 +18,7 @@ from shared.errors import BadRequestError
         (b'{"a": NaN}', "NaN is not a JSON value"),
         (b"[-Infinity]", "-Infinity is not a JSON value"),
         (b"[1e400]", "out of range"),
+        (b"[-" + b"9" * 5_000 + b"]", "more than 4000 digits"),
         (b'"\xff"', "byte 1"),
         (b"\xef\xbb\xbf{}", "line 1, column 1"),
     ],
