@@ -1,6 +1,7 @@
 -- name: accept
 -- Makes runs of triggers: a run and its first open step each. The join on workflows is what decides: a trigger whose
--- workflow is gone, inactive or has another webhook token makes nothing, however stale the caller's cache was.
+-- workflow is gone, inactive, has another webhook token or a trigger of another kind by now makes nothing, however
+-- stale the caller's cache was.
 -- A run id that exists is one of a batch whose outcome was unknown; `already_accepted` tells.
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::boolean[])
@@ -9,7 +10,8 @@ WITH input AS (
     SELECT i.*, w.workspace_id, w.version, w.priority, w.trigger_node
     FROM input i JOIN workflows w ON w.id = i.workflow_id
     WHERE w.is_active AND w.deleted_at IS NULL
-      AND (i.token_hash IS NULL OR i.token_hash = w.webhook_token_hash)
+      AND (i.token_hash IS NULL
+           OR i.token_hash = w.webhook_token_hash AND w.trigger_component = 'webhook_trigger')
 ), accepted AS (
     INSERT INTO runs (id, workspace_id, workflow_id, version, priority, trigger_type, trigger_payload, request_id,
                       traceparent, open_steps)

@@ -169,6 +169,17 @@ async def test_a_remembered_target_is_checked_again(api: ApiClient) -> None:
     assert (await _sent(api, path, b"{}")).status == 404
 
 
+async def test_a_trigger_that_became_another_is_no_webhook(api: ApiClient) -> None:
+    """A token that was looked up just now starts nothing once its workflow has a trigger of another kind."""
+    made, path = await _hook(api)
+    assert (await _sent(api, path, b"{}")).status == 202
+    nodes = [{**made["nodes"][0], "data": {"componentId": "manual_trigger"}}, made["nodes"][1]]
+    await api.call("PUT", f"/workflows/{made['id']}", {"nodes": nodes})
+    assert (await _sent(api, path, b"{}")).status == 404
+    await api.call("PUT", f"/workflows/{made['id']}", {"nodes": made["nodes"]})
+    assert (await _sent(api, path, b"{}")).status == 202
+
+
 async def test_concurrent_requests_each_make_a_run(api: ApiClient) -> None:
     """Many requests at once each get a run of their own."""
     _, path = await _hook(api)

@@ -74,7 +74,10 @@ async def test_what_may_not_run_is_refused_one_by_one(database_url, database):
     await database.execute("UPDATE workflows SET is_active = false WHERE id = $1", asleep.workflow_id)
     await database.execute("UPDATE workflows SET deleted_at = now() WHERE id = $1", gone.workflow_id)
     await database.execute(
-        "UPDATE workflows SET webhook_token_hash = $2, webhook_token = '' WHERE id = $1", hooked.workflow_id, token
+        "UPDATE workflows SET webhook_token_hash = $2, webhook_token = '', trigger_component = $3 WHERE id = $1",
+        hooked.workflow_id,
+        token,
+        "webhook_trigger",
     )
     unknown = good._replace(workflow_id=mint.uuid())
     cases = [
