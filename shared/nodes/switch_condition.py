@@ -1,5 +1,7 @@
 """``switch_condition``: goes on by the first case that matches, or by ``default``."""
 
+import json
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final
 
@@ -11,13 +13,15 @@ from shared.nodes.fields import Plain
 
 #: Handles with a meaning of their own.
 _RESERVED: Final = ("default", "error")
+#: Unicode categories that no handle may hold: the handle taken is a column, and Postgres stores neither.
+_UNUSABLE: Final = frozenset({"Cc", "Cs"})
 
 
 class Case(msgspec.Struct, forbid_unknown_fields=True):
     """One case.
 
     Attributes:
-        name: the handle it takes, 1-64 characters.
+        name: the handle it takes, 1-64 characters, none of them a control character or half of a surrogate pair.
         operator: see `shared.nodes.comparisons`.
         value: what the input is compared with.
     """
@@ -84,6 +88,9 @@ def _name_faults(cases: list[dict[str, Any]]) -> list[tuple[str, str]]:
         name = case["name"]
         if name in _RESERVED:
             faults.append((f"cases[{index}].name", f'"{name}" is a handle of its own: a case has another name.'))
+        elif any(unicodedata.category(char) in _UNUSABLE for char in name):
+            rule = f"{json.dumps(name)} has a control character or half of a surrogate pair: a handle has neither."
+            faults.append((f"cases[{index}].name", rule))
         elif name in seen:
             faults.append((f"cases[{index}].name", f'"{name}" names two cases: each has its own name.'))
         seen.add(name)

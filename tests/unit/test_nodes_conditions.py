@@ -142,6 +142,14 @@ def test_switch_case_names_are_checked() -> None:
     assert faults("switch_condition", input=1, cases=[{"name": "{{ x }}", "value": 1}])[0][0] == "d.cases[0].name"
 
 
+@pytest.mark.parametrize("name", ["a\x00", "\ud800", "a\nb"])
+def test_a_switch_case_is_named_by_what_can_be_stored(name: str) -> None:
+    """A control character or half of a surrogate pair in a name is a fault when saved, not a run that breaks."""
+    ((path, message),) = faults("switch_condition", input=1, cases=[{"name": name, "value": 1}])
+    assert path == "d.cases[0].name"
+    message.encode()  # the fault itself can be sent and stored
+
+
 @pytest.mark.parametrize(
     ("component", "data", "paths"),
     [
