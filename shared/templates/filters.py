@@ -5,6 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import re2
@@ -86,13 +87,18 @@ def _date(value: Any, form: Any = "%Y-%m-%dT%H:%M:%SZ", zone: Any = "UTC", *, co
 def _replaced(value: Any, old: Any = "", new: Any = "", *_: Any) -> int:
     text, target, put = text_of(value), text_of(old), text_of(new)
     count = text.count(target) if target else len(text) + 1
-    return len(text) + count * len(put)
+    return len(text) + count * (len(put) - len(target))
 
 
-def _regex_replaced(value: Any, _pattern: Any = "", new: Any = "", *_: Any) -> int:
+def _regex_replaced(value: Any, pattern: Any = "", new: Any = "", *_: Any) -> int:
     text, put = text_of(value), text_of(new)
-    # A reference such as \1 may put in all of the text once more.
-    return len(text) if not put else (len(text) + 1) * (len(put) + put.count("\\") * len(text))
+    # Matches do not overlap, so a reference such as \1 puts in all of the text once more at most.
+    most = len(text) * (1 + put.count("\\"))
+    if not put or most + (len(text) + 1) * len(put) <= limits.OUTPUT:
+        return most
+    room = max(0, limits.OUTPUT - most) // len(put) + 1
+    matches = sum(1 for _match in islice(compiled(text_of(pattern)).finditer(encodable(text)), room))
+    return most + matches * len(put)
 
 
 def _joined(value: Any, separator: Any = " ", *_: Any) -> int:

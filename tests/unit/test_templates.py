@@ -167,6 +167,26 @@ def test_limits(source: str) -> None:
         parse(source).text({"big": "y" * 500_000, "many": list(range(5_000))})
 
 
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [
+        ("{{ big | replace: 'y', 'z' | size }}", "900000"),
+        ("{{ big | regex_replace: 'y{90}', '123456789' | size }}", "90000"),
+        ("{{ big | regex_replace: '^y', 'zzzzz' | size }}", "900004"),
+        ("{{ small | regex_replace: '(y+)', '[\\1]' | size }}", "400002"),
+    ],
+)
+def test_large_texts_are_changed(source: str, size: str) -> None:
+    """What a replacement may write is judged by what it replaces, not by the worst there could be."""
+    assert parse(source).text({"big": "y" * 900_000, "small": "y" * 400_000}) == size
+
+
+def test_a_text_is_too_long_for_a_date() -> None:
+    """It is refused without being read: dateutil takes seconds for a megabyte, and nothing could interrupt it."""
+    with pytest.raises(TemplateError, match="no date"):
+        parse("{{ long | date: '%Y' }}").text(SCOPE | {"long": " " * 300 + "12 January 2024"})
+
+
 def test_ranges_are_refused_before_they_are_made() -> None:
     """A long range is refused by its length, wherever an expression holds it."""
     for source in (
