@@ -89,7 +89,7 @@ def _schedule(due: Due) -> Schedule:
 
 
 def _trigger(firing: Firing) -> Trigger:
-    slot = "" if firing.slot is None else firing.slot.isoformat().replace("+00:00", "Z")
+    slot = "" if firing.slot is None else firing.slot.isoformat(timespec="microseconds").replace("+00:00", "Z")
     payload = msgspec.json.encode({"scheduled_at": slot}).decode()
     return Trigger(firing.workflow_id, TriggerType.SCHEDULED, payload, run_id=firing.run_id)
 

@@ -44,7 +44,7 @@ async def test_a_slot_makes_one_run_however_many_schedulers(database, database_u
         assert sorted(run["id"] for run in runs) == sorted(
             run_id for run_id, _ in one.heard.steps() + two.heard.steps()
         )
-    payload = {"scheduled_at": slot.isoformat().replace("+00:00", "Z")}
+    payload = {"scheduled_at": slot.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
     assert {(run["trigger_type"], json.loads(run["trigger_payload"]) == payload) for run in runs} == {
         ("scheduled", True)
     }
