@@ -62,16 +62,22 @@ class Edge:
 
 
 class Reader:
-    """Reads raw nodes and edges, collecting the faults of their shape."""
+    """Reads raw nodes and edges, collecting the faults of their shape.
+
+    Attributes:
+        complete: whether the nodes were read, so that an edge's end that is none of them is a fault.
+    """
 
     def __init__(self, catalogue: Catalogue, faults: list[Fault], nearest: Nearest) -> None:
         self._catalogue = catalogue
         self._faults = faults
         self._nearest = nearest
+        self.complete = True
 
     def nodes(self, raw: Any) -> list[Node]:
         """Every element that is an object; a list of the wrong size is not read at all."""
-        if not self._sized(raw, "nodes", 1, MAX_NODES):
+        self.complete = self._sized(raw, "nodes", 1, MAX_NODES)
+        if not self.complete:
             return []
         read = (self._node(item, f"nodes[{index}]") for index, item in enumerate(raw))
         return [node for node in read if node is not None]

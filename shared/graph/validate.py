@@ -57,7 +57,7 @@ def analyse(nodes: Any, edges: Any, catalogue: Catalogue) -> Graph:
     read_nodes, read_edges = reader.nodes(nodes), reader.edges(edges)
     graph.nodes = _unique_nodes(read_nodes, graph.faults)
     graph.trigger = _one_trigger(read_nodes, graph.faults)
-    graph.edges = list(_sound_edges(read_edges, graph, nearest))
+    graph.edges = list(_sound_edges(read_edges, graph, nearest)) if reader.complete else []
     graph.faults += _settings_faults(read_nodes)
     _arrange(graph, alone=edges == [])
     for edge in graph.edges:

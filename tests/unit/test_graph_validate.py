@@ -55,6 +55,12 @@ def test_sizes_are_bounded():
     assert found([START], [None] * (MAX_EDGES + 1)) == {"edges: invalid_size"}
 
 
+def test_edges_of_nodes_that_were_not_read_are_no_faults():
+    """Too many nodes are one fault: that the edges' ends are not among those read says nothing about the graph."""
+    many = [START, *(node(f"n{index}") for index in range(MAX_NODES))]
+    assert found(many, [edge("t", "n0"), edge("n0", "n1")]) == {"nodes: invalid_size"}
+
+
 @pytest.mark.parametrize(
     ("value", "code"),
     [(None, "required"), (7, "invalid_id"), ("", "invalid_id"), ("a b", "invalid_id"), ("a" * 65, "invalid_id")]
