@@ -4,7 +4,7 @@ Every field of `Config` is one environment variable, ``EDGEWISE_`` + the field's
 as ``..._FILE`` instead, the path of a file that holds it. docs/configuration.md is made by `table`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -87,8 +87,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return f"Config({', '.join(shown)})"
 
 
-def load(env: Mapping[str, str]) -> Config:
+def load(env: Mapping[str, str], *, unread: Container[str] = ()) -> Config:
     """Read the configuration from an environment.
+
+    Args:
+        env: the variables.
+        unread: fields that the caller does not read; what is required of them may be missing, and is empty then.
 
     Raises:
         ConfigError: with one fault for everything that is wrong: missing, unknown, malformed or out of range.
@@ -101,6 +105,8 @@ def load(env: Mapping[str, str]) -> Config:
             text = _text(env, name, secret=secret)
             if text:
                 values[name] = _parse(variable, kind, text, secret=secret)
+            elif default is NODEFAULT and name in unread:
+                values[name] = ""
             elif default is NODEFAULT:
                 either = f" (or {variable}{_FILE})" if secret else ""
                 faults.append(Fault(variable, "required", f"{variable}{either} is required. {_meaning(kind)}"))
@@ -220,7 +226,7 @@ def _syntax(values: Mapping[str, Any]) -> Iterator[Fault]:
     """The faults of values with a syntax of their own."""
     for name, parse in _PARSERS.items():
         try:
-            if name in values:
+            if values.get(name):
                 parse(values[name])
         except ConfigError as error:
             yield from error.faults

@@ -85,6 +85,15 @@ def test_a_token_carries_what_was_asked_for() -> None:
     assert claims["sub"]
 
 
+def test_a_token_needs_the_secret_alone() -> None:
+    """Where tokens are made neither database nor broker need be known; what is known must be right all the same."""
+    secret = {"EDGEWISE_JWT_SECRET": "s" * 32}
+    assert _run("token", "--workspace", "acme", env=secret).exit_code == 0
+    without = _run("token", "--workspace", "acme", env={})
+    assert (without.exit_code, without.stderr.count("error:")) == (1, 1)
+    assert _run("token", "--workspace", "acme", env=secret | {"EDGEWISE_VAULT_KEYS": "x"}).exit_code == 1
+
+
 def test_a_token_can_be_had_as_json() -> None:
     """For programs, with what it is good for."""
     answer = json.loads(_run("token", "--workspace", "acme", "--json").stdout)
