@@ -127,6 +127,8 @@ class Worker:
 
     async def _check_broker(self) -> str | None:
         age = time.monotonic() - self._broker.polled_at
+        if not self._broker.polled_at:
+            return "The broker has not been polled yet."
         if age > _POLL_AGE and self.capacity.free() > 0:
             return f"The broker was last polled {age:.0f} seconds ago."
         return None

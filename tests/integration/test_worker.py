@@ -260,14 +260,8 @@ async def test_slots_are_given_back_whatever_happens(database_url, database):
         assert engine.capacity.free() == 256
 
 
-async def test_a_worker_takes_messages_from_the_queue_and_stops_in_good_order(
-    database_url, database, broker_url, monkeypatch
-):
-    """The whole process on this loop: ingest announces, every run is carried to its end, a stop leaves nothing."""
-    gates = Gates()
-    known = registry(gates)
-    monkeypatch.setattr("worker.main.default_registry", lambda: known)
-    settings = {
+def _settings(database_url, broker_url):
+    return {
         "EDGEWISE_DATABASE_URL": database_url,
         "EDGEWISE_BROKER_URL": broker_url,
         "EDGEWISE_JWT_SECRET": "x" * 32,
@@ -275,11 +269,31 @@ async def test_a_worker_takes_messages_from_the_queue_and_stops_in_good_order(
         "EDGEWISE_WORKER_THREADS": "2",
         "EDGEWISE_GRACE_SECONDS": "5",
     }
+
+
+async def test_a_worker_that_never_reached_its_broker_says_so(database_url):
+    """It is alive and not ready, and tells no time of a poll that never was."""
+    async with asyncio.timeout(30):
+        pool = await open_pool(database_url, size=4, name="test")
+        worker = await Worker.start(load_config(_settings(database_url, "redis://127.0.0.1:1")), pool)
+        assert await worker.checks()["broker"]() == "The broker has not been polled yet."
+        await worker.stop()
+        await pool.close()
+
+
+async def test_a_worker_takes_messages_from_the_queue_and_stops_in_good_order(
+    database_url, database, broker_url, monkeypatch
+):
+    """The whole process on this loop: ingest announces, every run is carried to its end, a stop leaves nothing."""
+    gates = Gates()
+    known = registry(gates)
+    monkeypatch.setattr("worker.main.default_registry", lambda: known)
+    config = load_config(_settings(database_url, broker_url))
     flow = await workflow(database, *graph("t>a t>b a>j b>j j>f1"), known)
     pool = await open_pool(database_url, size=4, name="test")
     announcer = Announcer(broker_url)
     clock = Clock()
-    worker = await Worker.start(load_config(settings), pool)
+    worker = await Worker.start(config, pool)
     ingest = Ingest(pool, announcer, clock, window=1000)
     await asyncio.gather(*(ingest.accept(Trigger(flow.workflow_id, "manual", "{}")) for _ in range(50)))
 
