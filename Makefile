@@ -35,7 +35,7 @@ format: $(READY) ## Format and mend what can be mended without thought.
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: $(READY) ## Measure the figures of docs/decisions.md (ARGS: which).
+bench: $(READY) ## Measure the figures of docs/performance.md (ARGS: which).
 	$(BIN)/python -m tests.bench $(ARGS)
 
 drills: $(READY) ## Kill, stop and empty things while runs are in flight; takes minutes.

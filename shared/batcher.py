@@ -35,7 +35,8 @@ class Batcher(Generic[Unit, Receipt]):
             out to be written already.
         name: for the log.
         limit: the most units of one batch.
-        committers: how many batches may be in flight at once; two hide a round trip, a third only adds contention.
+        committers: how many batches may be in flight at once. One makes the largest batches; more hide a round trip at
+            the price of a commit each.
         patience: seconds for which a batch is sent again while the database is away; None for ever.
         select: picks the units of the next batch out of those that wait, and removes them; the default takes the
             oldest.
@@ -47,7 +48,7 @@ class Batcher(Generic[Unit, Receipt]):
         *,
         name: str,
         limit: int = 512,
-        committers: int = 2,
+        committers: int = 1,
         patience: float | None = None,
         select: Callable[[Waiting[Unit, Receipt], int], list[Entry[Unit, Receipt]]] | None = None,
     ) -> None:

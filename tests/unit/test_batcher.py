@@ -92,7 +92,7 @@ def test_poison_fails_alone(count, poison):
 async def test_a_lost_connection_makes_the_batch_uncertain():
     """The same units are sent again, with the word that they may be written already."""
     flusher = Flusher(answers=[ConnectionResetError(), asyncpg.ConnectionDoesNotExistError("x")])
-    batcher = Batcher(flusher, name="test")
+    batcher = Batcher(flusher, name="test", committers=2)
     assert await batcher.submit("a") == "receipt a"
     assert flusher.batches == [["a"]] * 3
     assert flusher.uncertain == [False, True, True]
