@@ -50,17 +50,17 @@ async def submit_all(batcher, units):
 
 
 async def test_what_arrives_during_a_commit_goes_into_the_next():
-    """Two commits are under way at most; the rest waits, and goes together and in order."""
+    """One commit is under way; the rest waits, and goes together and in order."""
     flusher = Flusher()
     flusher.gate.clear()
     batcher = Batcher(flusher, name="test")
     futures = [batcher.enqueue(unit) for unit in range(10)]
-    await eventually(lambda: flusher.in_flight == 2)
-    assert batcher.backlog == 8
+    await eventually(lambda: flusher.in_flight == 1)
+    assert batcher.backlog == 9
     flusher.gate.set()
     assert await asyncio.gather(*futures) == [f"receipt {unit}" for unit in range(10)]
-    assert flusher.batches == [[0], [1], list(range(2, 10))]
-    assert flusher.most_in_flight == 2
+    assert flusher.batches == [[0], list(range(1, 10))]
+    assert flusher.most_in_flight == 1
 
 
 @pytest.mark.parametrize("committers", [1, 3])
@@ -92,7 +92,7 @@ def test_poison_fails_alone(count, poison):
 async def test_a_lost_connection_makes_the_batch_uncertain():
     """The same units are sent again, with the word that they may be written already."""
     flusher = Flusher(answers=[ConnectionResetError(), asyncpg.ConnectionDoesNotExistError("x")])
-    batcher = Batcher(flusher, name="test", committers=2)
+    batcher = Batcher(flusher, name="test")
     assert await batcher.submit("a") == "receipt a"
     assert flusher.batches == [["a"]] * 3
     assert flusher.uncertain == [False, True, True]
