@@ -131,7 +131,9 @@ class Client:
 
     def create(self, nodes: list[dict[str, Any]], edges: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """Create a workflow."""
-        created: dict[str, Any] = self("POST", "/workflows", {"name": "test", "nodes": nodes, "edges": edges} | more, 201)
+        created: dict[str, Any] = self(
+            "POST", "/workflows", {"name": "test", "nodes": nodes, "edges": edges} | more, 201
+        )
         return created
 
     def execute(self, workflow: dict[str, Any], context: Any = None) -> str:
