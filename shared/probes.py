@@ -61,6 +61,7 @@ def add_probe_routes(
     """Add ``/healthz``, ``/readyz`` and ``/metrics`` to an application.
 
     Args:
+        app: that the routes are added to.
         checks: what must be well for ``/readyz`` to answer 200.
         reported: what ``/readyz`` tells about under ``degraded``, and answers 200 without.
     """
