@@ -6,10 +6,12 @@ any number of pods may start at once.
 """
 
 import re
+from hashlib import sha256
 from importlib.resources import files
 
 import asyncpg
 
+from shared.errors import ConfigError
 from shared.queries import load
 
 _FILE = re.compile(r"^(?P<version>\d{4})_(?P<phase>pre|post)_(?P<name>[a-z0-9_]+)\.sql$")
@@ -35,6 +37,9 @@ async def migrate(database_url: str) -> list[str]:
 
     Args:
         database_url: of the schema's owner, past any connection pooler.
+
+    Raises:
+        ConfigError: if a migration was applied from a file that said something else.
     """
     connection = await asyncpg.connect(database_url)
     try:
@@ -51,9 +56,22 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
     for version, name, sql in migrations():
         async with connection.transaction():
             await connection.execute(_SQL["lock"])
-            if await connection.fetchval(_SQL["is_applied"], version):
+            digest = sha256(sql.encode()).hexdigest()
+            before = await connection.fetchval(_SQL["applied_digest"], version)
+            if before is not None:
+                _require_same(name, before, digest)
                 continue
             await connection.execute(sql)
-            await connection.execute(_SQL["record"], version, name)
+            await connection.execute(_SQL["record"], version, name, digest)
             applied.append(name)
     return applied
+
+
+def _require_same(name: str, before: str, now: str) -> None:
+    """Code that expects what the database has not would start, look ready and fail at every step."""
+    if before != now:
+        raise ConfigError(
+            "migration_changed",
+            f"{name} was applied to this database in another wording, so the schema is not the one this version"
+            " expects. Start with an empty database, or with the version that made this one.",
+        )

@@ -3,6 +3,7 @@
 DO $$ BEGIN
     CREATE TABLE IF NOT EXISTS schema_migrations (
         version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+    ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS digest text NOT NULL DEFAULT '';
 EXCEPTION WHEN unique_violation THEN NULL;
 END $$;
 
@@ -10,13 +11,13 @@ END $$;
 -- One process migrates at a time; held until the end of the transaction.
 SELECT pg_advisory_xact_lock(hashtext('edgewise.migrations'));
 
--- name: is_applied
--- Whether a migration has been applied.
-SELECT true FROM schema_migrations WHERE version = $1;
+-- name: applied_digest
+-- The digest of the file that a migration was applied from; no row if it has not been applied.
+SELECT digest FROM schema_migrations WHERE version = $1;
 
 -- name: record
 -- Notes a migration as applied.
-INSERT INTO schema_migrations (version, name) VALUES ($1, $2);
+INSERT INTO schema_migrations (version, name, digest) VALUES ($1, $2, $3);
 
 -- name: make_partitions
 -- Makes the daily partitions from $1 days back to $2 days ahead.

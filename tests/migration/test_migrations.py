@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from shared.errors import ConfigError
 from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK, migrate, migrations
 
 SCHEMA = (Path(__file__).parents[2] / "shared" / "schema.sql").read_text(encoding="utf-8")
@@ -82,6 +83,15 @@ async def test_a_migration_that_breaks_leaves_nothing_behind(empty_database_url,
         assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == migrations()[-1][0]
     finally:
         await connection.close()
+
+
+async def test_a_migration_that_was_changed_after_it_was_applied_is_told(empty_database_url, monkeypatch):
+    """The database is not what the code expects, and nothing can make it so: that is an error and no readiness."""
+    await migrate(empty_database_url)
+    (version, name, sql), *rest = migrations()
+    monkeypatch.setattr("shared.migrate.migrations", lambda: [(version, name, sql + "\nSELECT 1;"), *rest])
+    with pytest.raises(ConfigError, match=name):
+        await migrate(empty_database_url)
 
 
 def test_migrations_are_numbered_without_gaps_and_say_their_phase():
