@@ -1,10 +1,9 @@
 -- name: create_ledger
--- The list of applied migrations; the exception is two processes creating it at once.
+-- The list of applied migrations; one process makes it, however many start at once.
 DO $$ BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('edgewise.migrations'));
     CREATE TABLE IF NOT EXISTS schema_migrations (
         version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
-    ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS digest text NOT NULL DEFAULT '';
-EXCEPTION WHEN unique_violation THEN NULL;
 END $$;
 
 -- name: lock
