@@ -4,6 +4,7 @@ DO $$ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('edgewise.migrations'));
     CREATE TABLE IF NOT EXISTS schema_migrations (
         version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+    ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS digest text NOT NULL DEFAULT '';
 END $$;
 
 -- name: lock
