@@ -174,10 +174,17 @@ class Mailbox:
 
 
 class Engine:
-    """A worker without Dramatiq: a test hands it references, and finds in ``mailbox`` what it would have sent."""
+    """A worker without Dramatiq: a test hands it references, and finds in ``mailbox`` what it would have sent.
 
-    def __init__(self, url: str, pool: asyncpg.Pool, known: Registry, lease: float, slots: int) -> None:
+    ``outside`` is the test's own way to the database: when the worker's leads through a proxy that cuts connections,
+    only the worker's are cut.
+    """
+
+    def __init__(
+        self, url: str, pool: asyncpg.Pool, outside: asyncpg.Pool, known: Registry, lease: float, slots: int
+    ) -> None:
         self.pool = pool
+        self.outside = outside
         self.held = Held()
         self.mailbox = Mailbox()
         self.capacity = Capacity(slots)
@@ -201,7 +208,8 @@ class Engine:
     ) -> AsyncIterator["Engine"]:
         """An engine with a registered incarnation that heartbeats."""
         pool = await open_pool(pool_url or url, size=6, name="test")
-        engine = cls(url, pool, known or registry(), lease, slots)
+        outside = await open_pool(url, size=2, name="outside")
+        engine = cls(url, pool, outside, known or registry(), lease, slots)
         await engine.incarnation.start()
         try:
             yield engine
@@ -209,6 +217,7 @@ class Engine:
             if not engine.stopped:
                 await engine.stop()
             await pool.close()
+            await outside.close()
 
     async def stop(self, grace: float = 0.0) -> None:
         """As SIGTERM does."""
@@ -228,7 +237,7 @@ class Engine:
 
     async def run(self, flow: Flow, payload: str = "{}", *, until: str | None = None) -> UUID:
         """Start a run and carry it on until it is terminal (or has the status ``until``)."""
-        run_id = await start_run(self.pool, flow, payload)
+        run_id = await start_run(self.outside, flow, payload)
         await self.take(first(run_id, flow))
         await self.finish(run_id, until=until)
         return run_id
@@ -238,8 +247,8 @@ class Engine:
 
         async def ended() -> bool:
             await self.follow()
-            await wake_due(self.pool, self.mailbox)
-            status = await self.pool.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
+            await wake_due(self.outside, self.mailbox)
+            status = await self.outside.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
             return status in ((until,) if until else ("completed", "failed", "cancelled"))
 
         await eventually(ended)
