@@ -38,8 +38,8 @@ format: $(READY) ## Format and mend what can be mended without thought.
 bench: $(READY) ## Measure the figures of docs/performance.md (ARGS: which).
 	$(BIN)/python -m tests.bench $(ARGS)
 
-drills: $(READY) ## Kill, stop and empty things while runs are in flight; takes minutes.
-	$(BIN)/pytest -m drill tests/faults $(ARGS)
+drills: $(READY) ## Kill, stop and empty things while runs are in flight for STORM_SECONDS (600); STORM_SEED repeats one.
+	STORM_SECONDS=$(or $(STORM_SECONDS),600) $(BIN)/pytest -s tests/faults $(ARGS)
 
 lock: $(UV) ## Refresh requirements.lock from pyproject.toml (ARGS=--upgrade: to the newest versions).
 	$(UV) pip compile --quiet --python $(BIN)/python --universal --generate-hashes --python-version 3.11 \

@@ -106,7 +106,7 @@ CREATE TABLE runs (
     completed_at         timestamptz,
     cancel_requested_at  timestamptz,
     outcome              run_outcome,
-                                         -- decided, and waiting for the steps in flight to settle
+                                         -- decided: the status once no step is open any more
     error_message        text,
     output               text,           -- what `terminate` left
     PRIMARY KEY (id),

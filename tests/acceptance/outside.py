@@ -1,6 +1,7 @@
 """The world outside an installation: a receiver of HTTP calls with a ledger, and a client of the API."""
 
 import json
+import sys
 import threading
 import time
 import urllib.error
@@ -32,6 +33,14 @@ class Call:
         raise AssertionError(f"no process of {among} has a connection from port {self.port}")
 
 
+class _Server(ThreadingHTTPServer):
+    """Its callers are killed in the middle of calls; that is no error of the server."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Receiver:
     """Answers ``POST /now/...`` at once, and ``/hold/...`` when the test says so; keeps a ledger of all of it."""
 
@@ -51,7 +60,7 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
