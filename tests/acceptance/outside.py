@@ -34,7 +34,12 @@ class Call:
 
 
 class _Server(ThreadingHTTPServer):
-    """Its callers are killed in the middle of calls; that is no error of the server."""
+    """Its callers are killed in the middle of calls; that is no error of the server.
+
+    Hundreds connect at once: the default of five that may wait leaves connections that nobody ever answers.
+    """
+
+    request_queue_size = 1024
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
