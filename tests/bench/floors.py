@@ -143,4 +143,4 @@ def _drain(url: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_drain(sys.argv[1])))  # noqa: T201 — the answer to whoever started us
+    print(json.dumps(_drain(sys.argv[1])))

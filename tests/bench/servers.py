@@ -74,7 +74,7 @@ _SERVERS: dict[str, Callable[[], Awaitable[int]]] = {"receiver": _receiver, "acc
 async def _serve(name: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    print(await _SERVERS[name](), flush=True)  # noqa: T201 — this line is how the port is told
+    print(await _SERVERS[name](), flush=True)
 
     def wait_for_end() -> None:
         sys.stdin.buffer.read()
