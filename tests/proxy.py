@@ -55,8 +55,17 @@ class Proxy:
         finally:
             writer.transport.abort()
 
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the server; one that is made while the proxy ends is closed, not left to the collector."""
+        opening = asyncio.ensure_future(asyncio.open_connection(*self._upstream))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            (await opening)[1].transport.abort()
+            raise
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._upstream)
+        there, back = await self._open()
         losing = asyncio.Event()
         pumps = [
             asyncio.create_task(self._requests(reader, back, losing)),
