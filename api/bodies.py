@@ -1,8 +1,11 @@
 """Reading request bodies: size, content type, and JSON with the place of what is wrong with it."""
 
+import asyncio
 import json
 import math
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import accumulate
 from typing import Any, Final, NoReturn
 
@@ -10,11 +13,13 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.helpers import parse_mimetype
 
-from shared.errors import BadRequestError, InvalidError, TooLargeError, UnsupportedMediaError
+from shared.errors import BadRequestError, InvalidError, RequestTimeoutError, TooLargeError, UnsupportedMediaError
 from shared.graph.suggest import shown
 
 #: The largest body of a route that takes a definition: 2,000 nodes with 5 KB each.
 DEFINITION_BYTES: Final = 10 * 1024 * 1024
+#: Where the application keeps how many seconds a client has for a whole body.
+BODY_SECONDS: Final = web.AppKey("body_seconds", float)
 #: How deep a document may nest. Readers of JSON recurse, so what is accepted here must be far from their limits.
 MAX_DEPTH: Final = 200
 #: Digits of an integer; reading one takes time that grows with their square.
@@ -32,27 +37,49 @@ async def read(request: web.Request, limit: int) -> bytes:
 
     Raises:
         TooLargeError: if it has more than ``limit`` bytes; it is not read to the end.
+        RequestTimeoutError: if it does not come in time.
+        BadRequestError: if it ends early.
     """
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     if not request.body_exists:
         return b""
     try:
-        first = await request.content.readany()
-        if request.content.at_eof():
-            chunks = first
+        if request.content.is_eof():  # it came with its headers: webhooks pay for no timer
+            body = await _read_on(request, limit)
         else:
-            chunks = await _read_on(request, first, limit)
+            async with in_time(request):
+                body = await _read_on(request, limit)
     except (web.RequestPayloadError, ConnectionResetError) as error:
         raise BadRequestError(
             "bad_request", "The body could not be read: it ended early or its coding is broken."
         ) from error
-    if len(chunks) > limit:
+    if len(body) > limit:
         raise _too_large(limit)
-    return chunks
+    return body
 
 
-async def _read_on(request: web.Request, first: bytes, limit: int) -> bytes:
+@asynccontextmanager
+async def in_time(request: web.Request) -> AsyncIterator[None]:
+    """Bounds how long a client may take over a body that is read within.
+
+    Raises:
+        RequestTimeoutError: if it takes longer.
+    """
+    seconds = request.app[BODY_SECONDS]
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise RequestTimeoutError(
+            "request_timeout", f"The body was not complete after {seconds:g} seconds, the limit."
+        ) from None
+
+
+async def _read_on(request: web.Request, limit: int) -> bytes:
+    first = await request.content.readany()
+    if request.content.at_eof():
+        return first
     body = bytearray(first)
     while len(body) <= limit and (chunk := await request.content.readany()):
         body += chunk

@@ -51,6 +51,10 @@ ERRORS: Final[Mapping[str, str]] = {
         "The thing has changed since it was read: its ETag is not the one of If-Match. Read it again, make the change "
         "again, and repeat."
     ),
+    "request_timeout": (
+        "The body of the request did not come in the time the message names. Nothing was done. The connection is "
+        "closed; repeat the request on another."
+    ),
     "route_not_found": "There is nothing at this path. /docs lists what there is.",
     "scope_missing": "The token is valid, and lacks the scope that this route asks for. The message names it.",
     "token_expired": "The token's time (exp) is over. Get a new one.",

@@ -14,6 +14,7 @@ from shared.errors import (
     EdgewiseError,
     Fault,
     NotFoundError,
+    RequestTimeoutError,
     TooLargeError,
 )
 from shared.log import get
@@ -62,6 +63,8 @@ def answer(error: EdgewiseError, public_url: str) -> web.Response:
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, AuthenticationError):
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RequestTimeoutError):
+        response.force_close()
     return response
 
 

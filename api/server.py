@@ -3,12 +3,14 @@
 aiohttp's own answer, and its log line, quote the broken bytes: a header that is too long, with the token in it.
 """
 
-from typing import Any, Final
+import asyncio
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_protocol import RequestHandler
 
+from api.bodies import BODY_SECONDS
 from api.call import REQUEST_ID_HEADER, fresh_request_id
 from api.errors import answer, in_envelope, internal
 from shared.errors import BadRequestError, EdgewiseError, UnsupportedMediaError
@@ -19,6 +21,24 @@ _UNKNOWN_CODING: Final = "The body's Content-Encoding must be gzip or deflate, o
 _UNREADABLE: Final = "The request is not HTTP that can be read: its first line, its headers or its framing are broken."
 
 
+class Limits(NamedTuple):
+    """How long clients may take; all in seconds.
+
+    Attributes:
+        head: from connecting, or from the first byte of a later request, until its headers are complete.
+        body: until the body of a request is complete.
+        idle: between an answer and the next request. Longer than proxies keep their connections (10 minutes at most),
+            which would else send a request into one that is just being closed.
+    """
+
+    head: float = 10.0
+    body: float = 30.0
+    idle: float = 620.0
+
+
+_USUAL: Final = Limits()
+
+
 class Runner(web.AppRunner):
     """Runs an application.
 
@@ -26,10 +46,19 @@ class Runner(web.AppRunner):
         app: the application.
         public_url: the base of ``doc_url``.
         grace_seconds: how long requests in flight may go on after `cleanup` was called.
+        limits: how long clients may take.
     """
 
-    def __init__(self, app: web.Application, *, public_url: str, grace_seconds: float) -> None:
-        super().__init__(app, access_log=None, handle_signals=False, shutdown_timeout=grace_seconds)
+    def __init__(self, app: web.Application, *, public_url: str, grace_seconds: float, limits: Limits = _USUAL) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=grace_seconds,
+            keepalive_timeout=limits.idle,
+        )
+        app[BODY_SECONDS] = limits.body
+        self._head_seconds = limits.head
         self._public_url = public_url
 
     async def _make_server(self) -> web.Server:
@@ -39,25 +68,53 @@ class Runner(web.AppRunner):
             request_factory=plain.request_factory,
             handler_cancellation=plain.handler_cancellation,
             loop=plain._loop,  # noqa: SLF001 — there is no other way to a protocol of one's own
-            **{**plain._kwargs, "public_url": self._public_url},  # noqa: SLF001
+            public_url=self._public_url,
+            head_seconds=self._head_seconds,
+            **plain._kwargs,  # noqa: SLF001
         )
 
 
 class _Server(web.Server):
-    def __init__(self, *args: Any, public_url: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, public_url: str, head_seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.public_url = public_url
+        self.head_seconds = head_seconds
 
     def __call__(self) -> RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
 class _Protocol(RequestHandler):
-    __slots__ = ("_public_url",)
+    __slots__ = ("_head_seconds", "_public_url")
 
     def __init__(self, manager: _Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._public_url = manager.public_url
+        self._head_seconds = manager.head_seconds
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the client little time for its first request."""
+        super().connection_made(transport)
+        self._hasten()
+
+    def data_received(self, data: bytes) -> None:
+        """Give the client little time to complete a request that it began on a connection that was idle."""
+        super().data_received(data)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self._hasten()
+
+    def _hasten(self) -> None:
+        """Let aiohttp's keep-alive timer close the connection soon, unless an answer starts it afresh.
+
+        What is sent byte by byte does not put it off.
+        """
+        close_time = self._loop.time() + self._head_seconds
+        if self._keepalive_handle is None or close_time >= self._next_keepalive_close_time:
+            return
+        self._keepalive_handle.cancel()
+        self._next_keepalive_close_time = close_time
+        self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
 
     async def start(self) -> None:
         """Serve the connection; one that was accepted just before the end is closed.

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.helpers import MimeType, parse_mimetype
 from aiohttp.web_request import FileField
 
-from api.bodies import is_json, parse, read
+from api.bodies import in_time, is_json, parse, read
 from shared import jsontext
 from shared.errors import BadRequestError, TooLargeError, UnsupportedMediaError
 from shared.graph.suggest import shown
@@ -34,8 +34,8 @@ async def read_payload(request: web.Request, limit: int, received_at: str) -> st
         received_at: when it came, as the contract writes times.
 
     Raises:
-        TooLargeError, BadRequestError, UnsupportedMediaError: if the body is over the limit, is not what its content
-            type says, or says nothing that can be understood.
+        TooLargeError, RequestTimeoutError, BadRequestError, UnsupportedMediaError: if the body is over the limit, does
+            not come in time, is not what its content type says, or says nothing that can be understood.
     """
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "application/json")
     if content_type.startswith("multipart/form-data"):
@@ -107,7 +107,8 @@ async def _multipart(request: web.Request, limit: int) -> dict[str, Any]:
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     try:
-        fields = await request.clone(client_max_size=limit).post()
+        async with in_time(request):
+            fields = await request.clone(client_max_size=limit).post()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(limit) from None
     except (ValueError, LookupError, RuntimeError, AssertionError, web.RequestPayloadError):

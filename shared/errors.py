@@ -82,6 +82,13 @@ class NotFoundError(EdgewiseError):
     status = 404
 
 
+class RequestTimeoutError(EdgewiseError):
+    """The client took too long over its request."""
+
+    type = "timeout_error"
+    status = 408
+
+
 class ConflictError(EdgewiseError):
     """The state of the thing forbids it now."""
 
