@@ -1,7 +1,7 @@
 """The application: every declared route behind its access check."""
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, NoReturn
 
 from aiohttp import hdrs, web
 
@@ -33,15 +33,34 @@ def make_app(services: Services, checks: dict[str, Check], reported: dict[str, C
     """
     app = web.Application()
     add_probe_routes(app, checks, reported)
+    by_path: dict[str, list[Route]] = {}
     for route in ROUTES:
-        _add(app, route, _admitted(route, services))
+        by_path.setdefault(route.path, []).append(route)
+    for path, routes in by_path.items():
+        _add(app.router.add_resource(path), routes, services)
     return app
 
 
-def _add(app: web.Application, route: Route, handler: _Handler) -> None:
-    app.router.add_route(route.method, route.path, handler)
-    if route.method == hdrs.METH_GET:
-        app.router.add_route(hdrs.METH_HEAD, route.path, handler)
+def _add(resource: web.Resource, routes: Iterable[Route], services: Services) -> None:
+    """Serve a path. Its other methods are refused here: else a path like ``/{id}`` would take them."""
+    served: set[str] = set()
+    for route in routes:
+        handler = _admitted(route, services)
+        for method in _methods(route):
+            resource.add_route(method, handler)
+            served.add(method)
+    resource.add_route(hdrs.METH_ANY, _refused(served))
+
+
+def _methods(route: Route) -> tuple[str, ...]:
+    return (route.method, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,)
+
+
+def _refused(served: set[str]) -> _Handler:
+    async def refuse(request: web.Request) -> NoReturn:
+        raise web.HTTPMethodNotAllowed(request.method, served)
+
+    return refuse
 
 
 def _admitted(route: Route, services: Services) -> _Handler:

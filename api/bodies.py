@@ -4,7 +4,8 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import accumulate
 from typing import Any, Final, NoReturn
@@ -13,8 +14,15 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.helpers import parse_mimetype
 
-from shared.errors import BadRequestError, InvalidError, RequestTimeoutError, TooLargeError, UnsupportedMediaError
-from shared.graph.suggest import shown
+from shared.errors import (
+    BadRequestError,
+    Fault,
+    InvalidError,
+    RequestTimeoutError,
+    TooLargeError,
+    UnsupportedMediaError,
+)
+from shared.graph.suggest import clean, shown
 
 #: The largest body of a route that takes a definition: 2,000 nodes with 5 KB each.
 DEFINITION_BYTES: Final = 10 * 1024 * 1024
@@ -103,6 +111,60 @@ async def read_object(request: web.Request, limit: int = DEFINITION_BYTES) -> tu
     if not isinstance(value, dict):
         raise InvalidError("object_expected", f"The body must be a JSON object, not {shown(value)}.")
     return body, value
+
+
+async def read_definition(request: web.Request) -> tuple[bytes, dict[str, Any]]:
+    """The body and the JSON object it is; no key may stand twice in an object, since one value would be lost.
+
+    Raises:
+        EdgewiseError: as `read_object`.
+        InvalidError: ``duplicate_key``, with the path of each.
+    """
+    body, value = await read_object(request)
+    faults = duplicates(body)
+    if faults:
+        raise InvalidError("duplicate_key", "A key stands more than once in an object of the body.", faults=faults)
+    return body, value
+
+
+class _Twice(dict[str, Any]):
+    """An object in which keys stand more than once, and those keys."""
+
+    keys_twice: tuple[str, ...] = ()
+
+
+def duplicates(body: bytes) -> list[Fault]:
+    """A fault for each key that stands more than once in an object of a JSON document."""
+    found = False
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal found
+        plain = dict(pairs)
+        if len(plain) == len(pairs):
+            return plain
+        found = True
+        marked = _Twice(plain)
+        marked.keys_twice = tuple(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        return marked
+
+    value = json.loads(body, object_pairs_hook=made, parse_int=str, parse_float=str)
+    return list(_told(value, "")) if found else []
+
+
+def _told(value: Any, path: str) -> Iterator[Fault]:
+    if isinstance(value, _Twice):
+        for name in value.keys_twice:
+            yield Fault(
+                clean(f"{path}.{name}".lstrip(".")),
+                "duplicate_key",
+                f"The key {shown(name)} stands more than once here.",
+            )
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _told(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _told(inner, f"{path}[{index}]")
 
 
 async def read_body_or_empty(request: web.Request, limit: int) -> tuple[bytes, dict[str, Any]]:

@@ -22,6 +22,10 @@ ERRORS: Final[Mapping[str, str]] = {
         "The database did not answer in time. Repeat the request after the number of seconds in Retry-After. A request "
         "that was under way may have been carried out; with an Idempotency-Key a repeat finds it."
     ),
+    "duplicate_key": (
+        "A key stands more than once in an object of the body, and all but one of its values would be lost. errors "
+        "names each of them; nothing was stored."
+    ),
     "idempotency_in_progress": (
         "Another request with the same Idempotency-Key is under way. Repeat this one in a moment."
     ),
@@ -65,6 +69,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "token_missing": "This route needs a token in the header Authorization: Bearer <JWT>.",
     "unknown_component": "A workflow uses a node type that is not installed in this process.",
     "unsupported_media_type": "The Content-Type is none that this route reads.",
+    "uri_too_long": "The URL has more bytes than the service reads. The message names the limit.",
     "validation_failed": (
         "The request could be read and breaks rules. errors lists every fault with its path, its code and a sentence; "
         "nothing was stored."
@@ -80,6 +85,7 @@ ERRORS: Final[Mapping[str, str]] = {
 FAULTS: Final[Mapping[str, str]] = {
     "cycle": "Edges lead back to where they came from. The message names the cycle; take one of its edges out.",
     "duplicate_id": "Two nodes, or two edges, have the same id. Ids are unique.",
+    "duplicate_key": "A key stands more than once in this object. Keep one of them.",
     "edge_into_trigger": "An edge leads into the trigger. Nothing comes before a trigger.",
     "given_twice": "A query parameter is given more than once.",
     "handle_required": "The source of this edge has several outputs; the edge must name one in sourceHandle.",
@@ -102,7 +108,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "several_triggers": "More than one of the nodes is a trigger. A workflow has exactly one.",
     "template_syntax": "A template can't be parsed. The message says where.",
     "unknown_authorization": "The workspace has no authorization with this id.",
-    "unknown_component": "There is no node type with this componentId. The message names the nearest one.",
+    "unknown_component": "There is no node type with this componentId. The message names the nearest, or all of them.",
     "unknown_field": "A field is not known here. The message names the nearest one and those that are legal.",
     "unknown_handle": "The source of this edge has no output of this name.",
     "unknown_node": "An edge names a node that does not exist.",

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from api.call import REQUEST_ID, REQUEST_ID_HEADER, request_id_of
@@ -20,6 +20,8 @@ from shared.errors import (
 from shared.log import get
 
 _log = get(__name__)
+#: The header ``Server``: the name alone, since versions help those who look for holes.
+SERVER: Final = "edgewise"
 #: What a body too large to be kept is answered with when aiohttp finds out first.
 _TOO_LARGE: Final = 413
 
@@ -86,6 +88,7 @@ def in_envelope(handle: Handler, public_url: str) -> Handler:
             _log.exception("request failed", request_id=request_id, method=request.method, path=_route_of(request))
             response = answer(internal(request_id), public_url)
         response.headers[REQUEST_ID_HEADER] = request_id
+        response.headers[hdrs.SERVER] = SERVER
         return response
 
     return enveloped

@@ -4,20 +4,27 @@ aiohttp's own answer, and its log line, quote the broken bytes: a header that is
 """
 
 import asyncio
+import re
 from typing import Any, Final, NamedTuple
 
-from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import BadHttpMethod, ContentEncodingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from api.bodies import BODY_SECONDS
 from api.call import REQUEST_ID_HEADER, fresh_request_id
-from api.errors import answer, in_envelope, internal
-from shared.errors import BadRequestError, EdgewiseError, UnsupportedMediaError
+from api.errors import SERVER, MethodNotAllowedError, answer, in_envelope, internal
+from shared.errors import BadRequestError, EdgewiseError, UnsupportedMediaError, UriTooLongError
 from shared.log import get
 
 _log = get(__name__)
 _UNKNOWN_CODING: Final = "The body's Content-Encoding must be gzip or deflate, or there must be none."
+#: Bytes of a URL: what RFC 9110 (4.1) asks every server to take. Not the limit of a header: it tells them apart.
+_URL_BYTES: Final = 8000
+#: What a method that HTTP does not know is told; the parser gives up before it knows the path.
+_ALLOWED: Final = "DELETE, GET, HEAD, POST, PUT"
+#: In the parser's message: bytes that begin as a request does, and not as TLS or something else.
+_REQUEST_LINE: Final = re.compile(r"""\n  b["'][A-Za-z-]+ /""")
 _UNREADABLE: Final = "The request is not HTTP that can be read: its first line, its headers or its framing are broken."
 
 
@@ -56,6 +63,7 @@ class Runner(web.AppRunner):
             handle_signals=False,
             shutdown_timeout=grace_seconds,
             keepalive_timeout=limits.idle,
+            max_line_size=_URL_BYTES,
         )
         app[BODY_SECONDS] = limits.body
         self._head_seconds = limits.head
@@ -143,7 +151,9 @@ class _Protocol(RequestHandler):
             raise ConnectionError("the answer had begun")
         error = internal(request_id) if status >= 500 else _told(exc)
         response = answer(error, self._public_url)
-        response.headers[REQUEST_ID_HEADER] = request_id
+        response.headers.update({REQUEST_ID_HEADER: request_id, hdrs.SERVER: SERVER})
+        if isinstance(error, MethodNotAllowedError):
+            response.headers[hdrs.ALLOW] = _ALLOWED
         response.force_close()
         return response
 
@@ -159,4 +169,8 @@ def _told(error: BaseException | None) -> EdgewiseError:
     """What is told of a request that aiohttp's parser refused."""
     if isinstance(error, ContentEncodingError):
         return UnsupportedMediaError("unsupported_media_type", _UNKNOWN_CODING)
+    if isinstance(error, BadHttpMethod) and _REQUEST_LINE.search(error.message):
+        return MethodNotAllowedError("method_not_allowed", f"There is no such method; these are served: {_ALLOWED}.")
+    if isinstance(error, LineTooLong) and error.args[1] == _URL_BYTES:
+        return UriTooLongError("uri_too_long", f"The URL is over the limit, {_URL_BYTES} bytes.")
     return BadRequestError("bad_request", _UNREADABLE)

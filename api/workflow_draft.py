@@ -11,6 +11,7 @@ from shared import jsontext, schedule
 from shared.errors import Fault, InvalidError
 from shared.graph.catalogue import Catalogue
 from shared.graph.plan import Plan, compile_plan
+from shared.graph.suggest import ended
 from shared.schedule import Schedule
 from shared.states import Priority
 from shared.store.workflows import WorkflowRow
@@ -131,7 +132,7 @@ def _dst(settings: Mapping[str, Any]) -> dict[str, str]:
 def _settle_schedule(own: Schedule, plan: Plan | None) -> tuple[Schedule, list[Fault]]:
     """The one schedule of a workflow, of what stands on it and what its trigger carries."""
     wrong = schedule.check(own.type, own.value, own.timezone, dst_gap=own.dst_gap, dst_fold=own.dst_fold)
-    faults = [Fault(field, "invalid_schedule", f"{field}: {message}.") for field, message in wrong]
+    faults = [Fault(field, "invalid_schedule", ended(f"{field}: {message}")) for field, message in wrong]
     trigger = plan.nodes[plan.trigger] if plan is not None else None
     carried = _carried(trigger.data) if trigger is not None and trigger.component == SCHEDULED_TRIGGER else None
     if carried is None:

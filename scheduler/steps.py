@@ -82,6 +82,8 @@ class Steps:
         await self._queued.mark_epoch()
         if steps:
             _log.warning("the broker was emptied; everything is sent again", steps=steps)
+        else:
+            _log.info("the broker was empty; no step had to be sent again")
 
     async def _send(self, sent: Sent, reason: str) -> None:
         self._announcer.announce(sent.doorbells)

@@ -110,6 +110,13 @@ class TooLargeError(EdgewiseError):
     status = 413
 
 
+class UriTooLongError(EdgewiseError):
+    """The URL is over its limit."""
+
+    type = "invalid_request_error"
+    status = 414
+
+
 class UnsupportedMediaError(EdgewiseError):
     """The content type is not one that is read here."""
 

@@ -1,7 +1,8 @@
 """Logging: one pipeline for structlog and for the standard library (aiohttp, dramatiq, apscheduler) alike.
 
 JSON lines, or colours on a terminal, on standard error. Every finished line, by whomever, passes `scrubbed`: no webhook
-token, API key or password in a URL is ever written, an access log's or a traceback's included.
+token, API key or password in a URL is ever written, an access log's or a traceback's included. Events that repeat
+themselves without end are counted instead of written (`shared.floods`), unless somebody is looking closely.
 """
 
 import logging
@@ -15,6 +16,7 @@ import structlog
 from structlog.typing import Processor
 
 from shared.config import Config
+from shared.floods import Floods, tell_suppressed
 
 _SECRETS = re.compile(
     r"""\b(whsec_|wfk_)[\w-]+|(?<=://)([^\s:@/"']*):[^\s@/"']+(?=@)|\b([Bb]earer )[\w.~+/=-]+""",
@@ -43,6 +45,8 @@ def configure(config: Config, service: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(colours=colours))
     )
+    if config.log_level != "debug":
+        handler.addFilter(Floods())
     logging.basicConfig(handlers=[handler], level=config.log_level.upper(), force=True)
     quiet = logging.DEBUG if config.log_level == "debug" else logging.WARNING
     for name in _CHATTY:
@@ -89,7 +93,7 @@ def _rendering(*, colours: bool) -> list[Processor]:
     render: list[Processor] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     if not colours:
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
-    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _scrub_line]
+    return [tell_suppressed, structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _scrub_line]
 
 
 def _scrub_line(_logger: Any, _method: str, line: Any) -> str:

@@ -10,7 +10,7 @@ from msgspec import Meta
 from api import idempotency, workflow_saving
 from api.access import Scope
 from api.answers import Answer, json_answer
-from api.bodies import read_object
+from api.bodies import read_definition
 from api.call import Call, found
 from api.queries import read_cursor, read_query
 from api.routing import Routes
@@ -18,7 +18,7 @@ from api.workflow_fields import NewWorkflow, ScheduleType, Workflow, WorkflowCha
 from api.workflow_view import etag, present
 from shared.db import Connection
 from shared.errors import Fault
-from shared.ids import Prefix
+from shared.ids import Prefix, encode
 from shared.store import workflows
 from shared.store.workflows import Filters, WorkflowRow
 
@@ -82,10 +82,12 @@ async def list_workflows(call: Call) -> web.Response:
 )
 async def create_workflow(call: Call) -> web.Response:
     """201 with the workflow, or 422 with every fault."""
-    body, raw = await read_object(call.request)
+    body, raw = await read_definition(call.request)
 
     async def work(connection: Connection) -> Answer:
-        return _answer(call, 201, await workflow_saving.create(connection, call, raw))
+        made = _answer(call, 201, row := await workflow_saving.create(connection, call, raw))
+        place = f"{call.services.config.public_url}/workflows/{encode(Prefix.WORKFLOW, row.id)}"
+        return msgspec.structs.replace(made, headers={**made.headers, "Location": place})
 
     return await idempotency.once(call, body, work)
 
@@ -100,7 +102,7 @@ async def create_workflow(call: Call) -> web.Response:
 )
 async def validate_workflow(call: Call) -> web.Response:
     """200 whatever the outcome."""
-    _, raw = await read_object(call.request)
+    _, raw = await read_definition(call.request)
     faults = await workflow_saving.validate(call, raw)
     errors = [f"{fault.path}: {fault.message}" for fault in faults]
     return json_answer(200, Validity(not faults, errors, faults)).response()
@@ -132,7 +134,7 @@ async def get_workflow(call: Call) -> web.Response:
 async def update_workflow(call: Call) -> web.Response:
     """A new version if the graph or the settings change."""
     workflow_id = call.path_id(Prefix.WORKFLOW)
-    _, raw = await read_object(call.request)
+    _, raw = await read_definition(call.request)
     async with call.writing() as connection:
         row = await workflow_saving.update(connection, call, workflow_id, raw)
     return _answer(call, 200, row).response()

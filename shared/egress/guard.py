@@ -122,8 +122,9 @@ class Guard:
 
 def _refused(target: Target, rule: str) -> StepFailedError:
     how = "is" if target.address is not None else "resolves to"
+    article = "an" if rule[0] in "aeiou" else "a"
     return StepFailedError(
         "egress_refused",
-        f"{target.host} {how} a {rule} address, and outbound calls may not go there; "
+        f"{target.host} {how} {article} {rule} address, and outbound calls may not go there; "
         f"an operator can allow it with EDGEWISE_EGRESS_ALLOW.",
     )

@@ -12,7 +12,7 @@ from typing import Any, Final
 from shared.errors import Fault
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue, Kind, Mode
 from shared.graph.settings import DEFAULT, NodeSettings, read_settings
-from shared.graph.suggest import Nearest, clean, shown
+from shared.graph.suggest import Nearest, clean, listed, shown
 
 MAX_NODES: Final = 2_000
 MAX_EDGES: Final = 10_000
@@ -144,7 +144,8 @@ class Reader:
             self._fault(stands, "invalid_type", f"The name of a node type must be a string, not {shown(name)}.")
         elif (component := self._catalogue.resolve(name)) is None:
             hint = self._nearest.hint(name, self._catalogue.names)
-            self._fault(stands, "unknown_component", f"There is no node type {shown(name)}{hint}")
+            known = f" There are: {listed(self._catalogue.names())}." if hint == "." else ""
+            self._fault(stands, "unknown_component", f"There is no node type {shown(name)}{hint}{known}")
         else:
             self._typed(node, component)
 

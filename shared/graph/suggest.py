@@ -35,6 +35,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(shown, names[:_LISTED])) + (f" and {more} more" if more > 0 else "")
 
 
+def ended(sentence: str) -> str:
+    """A sentence with its full stop, unless it ends by asking."""
+    return sentence if sentence.endswith("?") else f"{sentence}."
+
+
 class Nearest:
     """Finds "did you mean" names, comparing at most ``budget`` names over its life."""
 

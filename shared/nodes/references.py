@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from shared.errors import Fault
+from shared.graph.suggest import ended
 from shared.nodes.base import NodeType
 from shared.nodes.schema import Field, fields_of
 from shared.templates import TemplateSyntaxError, parse
@@ -37,7 +38,7 @@ def check_templates(templates: Iterable[tuple[str, str]]) -> tuple[list[Fault], 
         try:
             used = parse(source).roots
         except TemplateSyntaxError as error:
-            faults.append(Fault(path, "template_syntax", f"The template cannot be read: {error}."))
+            faults.append(Fault(path, "template_syntax", ended(f"The template cannot be read: {error}")))
             continue
         faults.extend(_unavailable(path, name) for name in sorted(used & UNAVAILABLE.keys()))
         roots |= used

@@ -1,5 +1,6 @@
 """Errors, tokens, request ids and probes over HTTP, against a real database."""
 
+import asyncio
 import base64
 import json
 import time
@@ -33,6 +34,65 @@ async def test_unknown_paths_and_methods(api: ApiClient) -> None:
         answer = await api.call("PATCH", path)
         _is_error(answer, 405, "invalid_request_error", "method_not_allowed")
         assert answer.headers["Allow"] == allowed
+
+
+async def test_a_fixed_path_is_not_taken_for_an_id(api: ApiClient) -> None:
+    """A method that a fixed path is not served with is 405, also where ``/{id}`` would take it."""
+    for path, allowed in (("/workflows/validate", "POST"), ("/workflows/webhooks/x", "POST"), ("/docs", "GET, HEAD")):
+        for method in ("GET", "PUT", "DELETE"):
+            if method not in allowed:
+                answer = await api.call(method, path)
+                _is_error(answer, 405, "invalid_request_error", "method_not_allowed")
+                assert answer.headers["Allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(b"FROBNICATE /workflows HTTP/1.1\r\nHost: x\r\n\r\n", 405), (b"\x16\x03\x01\x02", 400), (b"\x00\x01", 400)],
+)
+async def test_methods_nobody_knows(api: ApiClient, sent: bytes, status: int) -> None:
+    """A method that HTTP does not know is 405 with those that are served, and not repeated; TLS and noise are 400."""
+    assert api.http._base_url is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.http._base_url.port)
+    writer.write(sent)
+    text = (await asyncio.wait_for(reader.read(), 10)).decode()
+    writer.close()
+    assert text.split()[1] == str(status)
+    assert ("Allow: DELETE, GET, HEAD, POST, PUT\r\n" in text) is (status == 405)
+    assert "FROBNICATE" not in text
+
+
+async def test_a_url_that_is_too_long(api: ApiClient) -> None:
+    """A URL of more than 8,000 bytes is 414 and names the limit; a shorter one is read."""
+    long = await api.call("GET", "/workflows?q=" + "x" * 8000)
+    _is_error(long, 414, "invalid_request_error", "uri_too_long")
+    assert "8000 bytes" in long.json["message"]
+    assert (await api.call("GET", "/nothing?q=" + "x" * 7900)).status == 404
+
+
+async def test_the_server_names_itself_without_versions(api: ApiClient) -> None:
+    """Answers, errors, and answers to what is no HTTP say the name alone."""
+    for path in ("/healthz", "/nothing", "/" + "x" * 9000):
+        assert (await api.call("GET", path)).headers["Server"] == "edgewise"
+
+
+async def test_what_was_created_has_a_location(api: ApiClient) -> None:
+    """201 says where the workflow is, at the public address; a replay says the same."""
+    answers = [await api.call("POST", "/workflows", workflow(), headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    for answer in answers:
+        assert answer.headers["Location"] == f"{PUBLIC_URL}/workflows/{answer.json['id']}"
+
+
+async def test_a_key_that_stands_twice(api: ApiClient) -> None:
+    """A definition that says something twice is 422 with the path, and a webhook's body is the sender's own affair."""
+    made = await api.create(trigger="webhook_trigger")
+    as_json = {"Content-Type": "application/json"}
+    for method, path in (("POST", "/workflows"), ("POST", "/workflows/validate"), ("PUT", f"/workflows/{made['id']}")):
+        answer = await api.call(method, path, data=b'{"settings": {"a": 1, "a": 2}}', headers=as_json)
+        _is_error(answer, 422, "invalid_request_error", "duplicate_key")
+        assert [fault["path"] for fault in answer.json["errors"]] == ["settings.a"]
+    hook = made["webhook_url"].removeprefix(PUBLIC_URL)
+    assert (await api.call("POST", hook, data=b'{"a": 1, "a": 2}', headers=as_json)).status == 202
 
 
 async def test_bodies_that_cannot_be_read(api: ApiClient) -> None:

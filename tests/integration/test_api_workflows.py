@@ -339,3 +339,13 @@ async def test_openapi_names_the_fields_of_a_request(api: ApiClient) -> None:
     """The OpenAPI document has every field of the documented request."""
     document = (await api.call("GET", "/openapi.json")).json
     assert set(_DOCUMENTED) <= set(document["components"]["schemas"]["NewWorkflow"]["properties"])
+
+
+async def test_a_question_ends_a_sentence(api: ApiClient) -> None:
+    """A suggestion is not followed by a full stop, in a schedule's fault or a template's."""
+    body = workflow(schedule_type="interval", schedule_value="5 minuts")
+    body["nodes"][1]["data"]["template"] = "{{ n1.run_id | upcas }}"
+    faults = (await api.call("POST", "/workflows", body)).json["errors"]
+    asking = [fault["message"] for fault in faults if "did you mean" in fault["message"]]
+    assert len(asking) == 2
+    assert all(message.endswith("?") for message in asking)

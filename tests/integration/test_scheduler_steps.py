@@ -9,6 +9,7 @@ from itertools import pairwise
 import asyncpg
 import pytest
 import redis
+import structlog
 
 from scheduler.queued import NONE_QUEUED, Queued
 from shared.broker import EPOCH_KEY, Announcer
@@ -205,6 +206,18 @@ async def test_an_emptied_broker_has_everything_sent_again_by_the_window(databas
         assert {run_id for run_id, _ in one.heard.steps()} <= set(ids)
         await one.steps.resend()
         assert await database.fetchval("SELECT count(*) FROM open_steps WHERE sent_at IS NOT NULL") == 50
+
+
+async def test_a_first_start_is_no_alarm(database, database_url, broker_url):
+    """A broker that never held anything, with no step that was sent, is told as information, and only once."""
+    await add_workflow(database)
+    async with pair(database_url, broker_url) as (one, two):
+        with structlog.testing.capture_logs() as told:
+            await one.steps.resend()
+            await two.steps.resend()
+    assert [(line["log_level"], line["event"]) for line in told] == [
+        ("info", "the broker was empty; no step had to be sent again")
+    ]
 
 
 async def test_the_view_tells_the_age_of_each_priority_and_whether_it_was_emptied(broker_url):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from api.bodies import MAX_DEPTH, is_json, parse
+from api.bodies import MAX_DEPTH, duplicates, is_json, parse
 from shared.errors import BadRequestError
 
 
@@ -79,3 +79,18 @@ def test_large_integers_are_exact() -> None:
     """An integer of any size is read without loss, a number with a fraction as a float."""
     assert parse(b"123456789012345678901234567890") == 123456789012345678901234567890
     assert math.isclose(parse(b"1.5"), 1.5)
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        (b'{"a": 1, "b": {"a": 2}, "c": [{"a": 1}, {"a": 1}]}', []),
+        (b'{"a": 1, "a": 1}', ["a"]),
+        (b'{"nodes": [{}, {"data": {"x": 1, "y": 2, "x": 3, "y": 4}}]}', ["nodes[1].data.x", "nodes[1].data.y"]),
+        (b'{"a": {"b": 1, "b": 2}, "c": 0, "c": {"d": 1, "\\u0064": 2}}', ["c", "a.b", "c.d"]),
+        (b'{"a": ' + b"9" * 3000 + b', "\\ud800": 1, "\\ud800": 2}', ["\\ud800"]),
+    ],
+)
+def test_keys_that_stand_twice_are_found(body: bytes, paths: list[str]) -> None:
+    """Each is a fault with its path, however its name is spelled; equal keys of different objects are none."""
+    assert [fault.path for fault in duplicates(body)] == paths

@@ -143,3 +143,9 @@ async def test_the_system_resolver_is_the_default() -> None:
     """``localhost`` is looked up on this machine and refused for where it leads."""
     error = await refusal(Guard(), "http://localhost/")
     assert "localhost resolves to a loopback address" in error.message
+
+
+async def test_a_refusal_reads_as_english() -> None:
+    """The article fits the kind of address."""
+    for address, words in (("0.0.0.0", "is an unspecified address"), ("10.0.0.1", "is a private address")):
+        assert words in (await refusal(Guard(), f"http://{address}/")).message

@@ -92,6 +92,14 @@ def test_an_unknown_type_is_answered_with_the_nearest():
     assert 'no node type "htp"; did you mean "http"?' in message(*behind(node("a", "htp")))
 
 
+def test_an_unknown_type_that_is_near_to_none_is_answered_with_all():
+    """Where nothing was likely meant the message lists what there is."""
+    text = message(*behind(node("a", "zzzzzz")))
+    assert 'no node type "zzzzzz". There are: ' in text
+    assert '"http"' in text
+    assert text.endswith('".')
+
+
 def test_there_is_exactly_one_trigger():
     """No trigger and two triggers are faults; an unknown type may have been meant as the trigger."""
     assert found([node("a")], []) == {"nodes: no_trigger"}

@@ -3,12 +3,14 @@
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
 
 from shared import log
 from shared.config import Config
+from shared.floods import Floods
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +25,8 @@ def _restored() -> Iterator[None]:
     root.setLevel(level)
 
 
-def _config(**changes: object) -> Config:
-    least = {"database_url": "", "broker_url": "", "jwt_secret": "", "vault_keys": ""}
+def _config(**changes: Any) -> Config:
+    least: dict[str, Any] = {"database_url": "", "broker_url": "", "jwt_secret": "", "vault_keys": ""}
     return Config(**(least | changes))
 
 
@@ -95,3 +97,39 @@ def test_levels_below_the_configured_one_are_dropped(capsys: pytest.CaptureFixtu
     log.get("x").info("quiet")
     log.get("x").warning("loud")
     assert [line["event"] for line in _lines(capsys)] == ["loud"]
+
+
+def test_a_flood_is_counted_and_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ours and of a library's, whatever their fields and arguments, ten equal events are written."""
+    log.configure(_config(), "api")
+    for number in range(50):
+        log.get("x").info("again", number=number)
+        logging.getLogger("dramatiq.worker").critical("no connection: %s", number)
+    events = [line["event"] for line in _lines(capsys)]
+    assert events.count("again") == 10
+    assert len(events) == 20
+
+
+def test_whoever_looks_closely_sees_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    """At `debug` nothing is left out."""
+    log.configure(_config(log_level="debug"), "api")
+    for _ in range(50):
+        log.get("x").info("again")
+    assert len(_lines(capsys)) == 50
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_number_of_those_left_out_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """The next line that passes says how many did not; lines before it say nothing of the kind."""
+    clock = [0.0]
+    monkeypatch.setattr(log, "Floods", lambda: Floods(now=lambda: clock[0]))
+    log.configure(_config(), "api")
+    tell = log.get("x").warning if ours else logging.getLogger("x").warning
+    for _ in range(13):
+        tell("again")
+    clock[0] = 10.0
+    tell("again")
+    lines = _lines(capsys)
+    assert [line.get("suppressed") for line in lines] == [None] * 10 + [3]
