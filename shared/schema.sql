@@ -8,7 +8,10 @@
 CREATE DOMAIN run_status AS text
     CHECK (VALUE IN ('pending', 'running', 'awaiting_ui_interaction', 'completed', 'failed', 'cancelled'));
 CREATE DOMAIN run_outcome AS text CHECK (VALUE IN ('completed', 'failed', 'cancelled'));
-CREATE DOMAIN trigger_type AS text CHECK (VALUE IN ('manual', 'scheduled', 'webhook'));
+CREATE DOMAIN trigger_type AS text
+    CHECK (VALUE IN ('manual', 'scheduled', 'webhook', 'sync', 'workflow', 'event', 'error'));
+CREATE DOMAIN wait_reason AS text
+    CHECK (VALUE IN ('timer', 'retry', 'callback', 'person', 'child_run', 'items', 'concurrency'));
 CREATE DOMAIN open_status AS text CHECK (VALUE IN ('ready', 'running', 'waiting'));
 CREATE DOMAIN settled_status AS text CHECK (VALUE IN ('success', 'failed', 'skipped', 'cancelled', 'retried'));
 
@@ -65,6 +68,10 @@ CREATE TABLE workflows (
     created_at          timestamptz NOT NULL DEFAULT now(),
     updated_at          timestamptz NOT NULL DEFAULT now(),
     deleted_at          timestamptz,     -- gone for callers; its rows are removed in batches
+    max_concurrent_runs integer CHECK (max_concurrent_runs >= 1),     -- these four are settings that are read live
+    limited             boolean NOT NULL DEFAULT false,               -- there is a limit, or runs with one key are serialised
+    error_workflow_id   uuid,
+    run_timeout         integer NOT NULL DEFAULT 3600 CHECK (run_timeout >= 1),    -- seconds; the least of all versions
     CHECK ((webhook_token_hash IS NULL) = (webhook_token IS NULL)),
     CHECK (next_run_at IS NULL OR schedule_type <> 'manual')
 );
@@ -84,8 +91,18 @@ CREATE TABLE workflow_versions (
     plan_format   integer NOT NULL,      -- a worker recompiles a plan of another format from nodes and edges
     created_at    timestamptz NOT NULL DEFAULT now(),
     created_by    text NOT NULL,
+    run_timeout   integer NOT NULL DEFAULT 3600 CHECK (run_timeout >= 1),          -- seconds of active time
     PRIMARY KEY (workflow_id, version)
 );
+
+-- Which workflows the current version of a workflow calls.
+CREATE TABLE workflow_calls (
+    workspace_id  uuid NOT NULL,
+    workflow_id   uuid NOT NULL REFERENCES workflows ON DELETE CASCADE,
+    callee_id     uuid NOT NULL,
+    PRIMARY KEY (workflow_id, callee_id)
+);
+CREATE INDEX workflow_calls_by_callee ON workflow_calls (callee_id);
 
 -- One row per accepted trigger. Its partition follows from the id, a UUIDv7 minted on Postgres's clock.
 CREATE TABLE runs (
@@ -109,6 +126,16 @@ CREATE TABLE runs (
                                          -- decided: the status once no step is open any more
     error_message        text,
     output               text,           -- what `terminate` left
+    parent_run_id        uuid,           -- the run whose step started this one, that step, and whether it waits for the end
+    parent_node_id       text,
+    parent_item          text,
+    parent_waits         boolean NOT NULL DEFAULT false,
+    depth                smallint NOT NULL DEFAULT 0,               -- how many runs stand above it
+    slots                smallint NOT NULL DEFAULT 0,               -- how many rows of concurrency_slots it holds
+    rerun_of             uuid,
+    started_by           text,           -- the subject of the token it was started with
+    idle_since           timestamptz,    -- set while every open step waits for something other than a retry
+    idle_seconds         float8 NOT NULL DEFAULT 0,                 -- how long it was so before
     PRIMARY KEY (id),
     -- A run ends with its last step, and has its outcome then.
     CHECK (CASE WHEN completed_at IS NULL THEN open_steps > 0 ELSE open_steps = 0 AND status = outcome END)
@@ -155,11 +182,13 @@ CREATE TABLE open_steps (
     status          open_status NOT NULL,
     node_id         text NOT NULL,
     item            text NOT NULL DEFAULT '-',
-    wake            text,                -- why a wait ended: timer
+    wake            text,                -- why it is ready: timer, answer, child, items, stopped; or `item`: the start of an item
+    waits           wait_reason,         -- what it waits for
+    child_run_id    uuid,
     PRIMARY KEY (run_id, node_id, item),
     CHECK ((status = 'running') = (claim_id IS NOT NULL)),
     CHECK ((status = 'running') = (incarnation_id IS NOT NULL)),
-    CHECK (status <> 'waiting' OR due_at IS NOT NULL)
+    CHECK (status <> 'waiting' OR due_at IS NOT NULL OR waits IS NOT NULL)
 ) WITH (
     fillfactor = 70,
     -- A queue's table: it stays small only if it is vacuumed often.
@@ -173,6 +202,7 @@ CREATE INDEX open_steps_unsent ON open_steps (priority, workspace_id, workflow_i
 CREATE INDEX open_steps_sent ON open_steps (sent_at) WHERE status = 'ready' AND sent_at IS NOT NULL;
 CREATE INDEX open_steps_due ON open_steps (due_at) WHERE status = 'waiting';
 CREATE INDEX open_steps_held ON open_steps (incarnation_id) WHERE status = 'running';
+CREATE INDEX open_steps_queued ON open_steps (workflow_id, run_id) WHERE status = 'waiting' AND waits = 'concurrency';
 
 -- How many edges of a join have been settled, and how many of them fired, by walks that ended before the join could run.
 CREATE TABLE joins (
@@ -184,6 +214,62 @@ CREATE TABLE joins (
     item          text NOT NULL,
     PRIMARY KEY (run_id, node_id, item)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
+
+-- One row per iterator that has begun: of its items, how many were started, have finished, and failed.
+CREATE TABLE iterations (
+    run_id        uuid NOT NULL,
+    workspace_id  uuid NOT NULL,
+    total         integer NOT NULL CHECK (total BETWEEN 1 AND 10000),
+    started       integer NOT NULL CHECK (started BETWEEN 1 AND total),
+    finished      integer NOT NULL DEFAULT 0 CHECK (finished BETWEEN 0 AND started),
+    failed        integer NOT NULL DEFAULT 0 CHECK (failed BETWEEN 0 AND finished),
+    stopped       boolean NOT NULL DEFAULT false,    -- an item failed, and no further one is to start
+    node_id       text NOT NULL,
+    item          text NOT NULL,
+    PRIMARY KEY (run_id, node_id, item)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
+
+-- The items of iterators; `item` is the path of the iterator's own step, so the item's is that and the place.
+CREATE TABLE items (
+    run_id        uuid NOT NULL,
+    workspace_id  uuid NOT NULL,
+    place         integer NOT NULL,
+    open_steps    integer NOT NULL DEFAULT 0,        -- how many rows of open_steps are at this very path
+    ended         boolean NOT NULL DEFAULT false,    -- what still arrives is recorded and starts nothing
+    node_id       text NOT NULL,
+    item          text NOT NULL,
+    value         text NOT NULL,
+    error         text,
+    PRIMARY KEY (run_id, node_id, item, place)
+) PARTITION BY RANGE (run_id);
+
+-- What people and callbacks answered; kept from before the wait begins.
+CREATE TABLE answers (
+    run_id        uuid NOT NULL,
+    workspace_id  uuid NOT NULL,
+    answered_at   timestamptz NOT NULL DEFAULT now(),
+    node_id       text NOT NULL,
+    item          text NOT NULL,
+    outcome       text NOT NULL,
+    data          text NOT NULL,
+    PRIMARY KEY (run_id, node_id, item)
+);
+
+-- Actions over many runs; the scheduler works them off from the newest run down.
+CREATE TABLE bulk_actions (
+    id            uuid PRIMARY KEY,
+    workspace_id  uuid NOT NULL,
+    action        text NOT NULL CHECK (action IN ('cancel', 'rerun')),
+    filter        text NOT NULL,
+    below         uuid NOT NULL,         -- what has a smaller id is still to be looked at
+    matched       integer NOT NULL DEFAULT 0,
+    done          integer NOT NULL DEFAULT 0,
+    failed        integer NOT NULL DEFAULT 0,
+    created_by    text NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    completed_at  timestamptz
+);
+CREATE INDEX bulk_actions_open ON bulk_actions (id) WHERE completed_at IS NULL;
 
 -- One row per start of a worker process. Dead is final.
 CREATE TABLE incarnations (
@@ -254,7 +340,12 @@ CREATE FUNCTION uuid7_floor(moment timestamptz) RETURNS uuid
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 
--- Makes the daily partitions of runs and steps from `back` days ago to `ahead` days from now; returns how many it made.
+-- The tables that are partitioned by day of the run.
+CREATE FUNCTION partitioned_tables() RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ARRAY['runs', 'steps', 'items'];
+
+-- Makes their daily partitions from `back` days ago to `ahead` days from now; returns how many it made.
 -- ATTACH takes a lighter lock than CREATE ... PARTITION OF, so it does not stop the traffic.
 CREATE FUNCTION make_partitions(back integer, ahead integer) RETURNS integer
 LANGUAGE plpgsql AS $$
@@ -267,12 +358,12 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('edgewise.partitions'));
     FOR day IN SELECT generate_series(today - back, today + ahead, interval '1 day')::date LOOP
-        FOREACH parent IN ARRAY ARRAY['runs', 'steps'] LOOP
+        FOREACH parent IN ARRAY partitioned_tables() LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
             CONTINUE WHEN to_regclass(child) IS NOT NULL;
-            -- runs are updated in place (HOT); steps are only ever inserted.
+            -- runs and items are updated in place (HOT); steps are only ever inserted.
             EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)'
-                           ' WITH (fillfactor = %s)', child, parent, CASE parent WHEN 'runs' THEN 75 ELSE 100 END);
+                           ' WITH (fillfactor = %s)', child, parent, CASE parent WHEN 'steps' THEN 100 ELSE 75 END);
             EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, child,
                            uuid7_floor(day::timestamp AT TIME ZONE 'UTC'),
                            uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC'));
@@ -282,13 +373,13 @@ BEGIN
     RETURN made;
 END $$;
 
--- How many whole days from now partitions of both tables exist without a gap.
+-- How many whole days from now partitions of all of them exist without a gap.
 CREATE FUNCTION partition_days_ahead() RETURNS integer
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(min(n) - 1, 60)::integer
     FROM generate_series(0, 60) AS n
-    WHERE to_regclass('runs_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL
-       OR to_regclass('steps_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL
+    WHERE EXISTS (SELECT 1 FROM unnest(partitioned_tables()) AS t (name)
+                  WHERE to_regclass(t.name || '_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL)
 $$;
 
 -- Commits a batch of advances. An advance ("unit") is all that one run writes together; it is written whole or not at
