@@ -382,16 +382,251 @@ LANGUAGE sql STABLE AS $$
                   WHERE to_regclass(t.name || '_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL)
 $$;
 
+-- A step that may run, and whom to tell of it.
+CREATE TYPE opened_step AS (run_id uuid, node_id text, item text, priority smallint);
+
+-- The path of an item: the iterator's own path and the item's place.
+CREATE FUNCTION item_path(parent text, place integer) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE parent WHEN '-' THEN place::text ELSE parent || '.' || place END;
+
+-- Whether a path lies at or under another one; everything lies under '-'.
+CREATE FUNCTION lies_under(item text, root text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN root = '-' OR item = root OR starts_with(item, root || '.');
+
+-- Notes on a run's row whether anything in it counts as active: ready, running or between retries. While nothing does, its
+-- time-out stands still; if people or callbacks are waited for then, its status says so. The caller holds the row's lock.
+CREATE FUNCTION note_activity(run uuid, is_active boolean) RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    active boolean := is_active OR EXISTS (
+        SELECT 1 FROM open_steps
+        WHERE run_id = run AND (status <> 'waiting' OR waits = 'retry' OR waits IS NULL AND claim_first));
+    asked boolean := NOT active AND EXISTS (
+        SELECT 1 FROM open_steps WHERE run_id = run AND status = 'waiting' AND waits IN ('callback', 'person'));
+BEGIN
+    UPDATE runs
+    SET status = CASE WHEN asked THEN 'awaiting_ui_interaction' ELSE 'running' END,
+        idle_seconds = idle_seconds + CASE WHEN active AND idle_since IS NOT NULL
+                                           THEN greatest(0, extract(epoch FROM now() - idle_since)) ELSE 0 END,
+        idle_since = CASE WHEN NOT active THEN coalesce(idle_since, now()) END
+    WHERE id = run AND completed_at IS NULL AND status <> 'pending';
+END $$;
+
+-- Counts steps of an item that opened and ended (`delta`; its run's row is locked). When none is left the item has
+-- finished: the iterator's next item starts, or, behind the last one, the iterator itself goes on.
+CREATE FUNCTION settle_item(run uuid, iterator text, parent text, which integer, delta integer) RETURNS SETOF opened_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    left_open integer;
+    failing boolean;
+    begun integer;
+    done integer;
+    whole integer;
+    halted boolean;
+    following integer;
+    made opened_step;
+BEGIN
+    UPDATE items SET open_steps = open_steps + delta
+    WHERE run_id = run AND node_id = iterator AND item = parent AND place = which
+    RETURNING open_steps, error IS NOT NULL INTO left_open, failing;
+    IF left_open IS DISTINCT FROM 0 THEN
+        RETURN;
+    END IF;
+    SELECT started, finished + 1, total, stopped INTO begun, done, whole, halted
+    FROM iterations WHERE run_id = run AND node_id = iterator AND item = parent;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    following := CASE WHEN NOT halted AND begun < whole THEN begun END;
+    UPDATE iterations
+    SET finished = done, failed = failed + failing::int, started = begun + (following IS NOT NULL)::int
+    WHERE run_id = run AND node_id = iterator AND item = parent;
+    IF following IS NOT NULL THEN
+        UPDATE items SET open_steps = 1
+        WHERE run_id = run AND node_id = iterator AND item = parent AND place = following;
+        INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, claim_first, wake,
+                                sent_at, sends)
+        SELECT run, o.workspace_id, o.workflow_id, o.priority, iterator, item_path(parent, following), 'ready', false,
+               'item', now(), 1
+        FROM open_steps o WHERE o.run_id = run AND o.node_id = iterator AND o.item = parent
+        RETURNING run_id, node_id, item, priority INTO made;
+        RETURN NEXT made;
+    ELSIF done = begun THEN
+        UPDATE open_steps
+        SET status = 'ready', waits = NULL, wake = CASE WHEN halted THEN 'stopped' ELSE 'items' END, claim_first = false,
+            sent_at = now(), sends = 1
+        WHERE run_id = run AND node_id = iterator AND item = parent AND status = 'waiting'
+        RETURNING run_id, node_id, item, priority INTO made;
+        IF FOUND THEN
+            RETURN NEXT made;
+        END IF;
+    END IF;
+END $$;
+
+-- A uuid7 of now, on this server's clock.
+CREATE FUNCTION mint_uuid7() RETURNS uuid
+LANGUAGE sql VOLATILE
+RETURN (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
+        || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid;
+
+-- The TypeID of a uuid, as shared/ids.py writes it.
+CREATE FUNCTION typeid(prefix text, id uuid) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN prefix || '_' || (
+    SELECT string_agg(substr('0123456789abcdefghjkmnpqrstvwxyz',
+                             substring(B'00' || ('x' || replace(id::text, '-', ''))::bit(128) FROM n * 5 + 1 FOR 5)::bit(5)::integer
+                             + 1, 1), '' ORDER BY n)
+    FROM generate_series(0, 25) AS n);
+
+-- What the end of a run leads to, in the transaction that ends it: its slots are freed, the step that waits for it goes
+-- on, and if it failed its workflow's error workflow starts. The rows of the run and of its caller are locked.
+CREATE FUNCTION run_ended(run uuid) RETURNS SETOF opened_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    ended runs%ROWTYPE;
+    handler workflows%ROWTYPE;
+    made opened_step;
+BEGIN
+    SELECT * INTO ended FROM runs WHERE id = run;
+    IF ended.slots > 0 THEN
+        DELETE FROM concurrency_slots WHERE workflow_id = ended.workflow_id AND run_id = run;
+    END IF;
+    IF ended.parent_waits THEN
+        UPDATE open_steps SET status = 'ready', waits = NULL, wake = 'child', claim_first = false, sent_at = now(), sends = 1
+        WHERE run_id = ended.parent_run_id AND node_id = ended.parent_node_id AND item = ended.parent_item
+          AND status = 'waiting' AND child_run_id = run
+        RETURNING run_id, node_id, item, priority INTO made;
+        IF FOUND THEN
+            PERFORM note_activity(ended.parent_run_id, true);
+            RETURN NEXT made;
+        END IF;
+    END IF;
+    -- The failure of an error workflow starts none, or two that name each other would never end.
+    IF ended.status = 'failed' AND ended.trigger_type <> 'error' THEN
+        SELECT e.* INTO handler FROM workflows w JOIN workflows e ON e.id = w.error_workflow_id
+        WHERE w.id = ended.workflow_id AND e.workspace_id = w.workspace_id AND e.is_active AND e.deleted_at IS NULL;
+        IF FOUND THEN
+            made := ROW(mint_uuid7(), handler.trigger_node, '-', handler.priority);
+            INSERT INTO runs (id, workspace_id, workflow_id, version, priority, trigger_type, trigger_payload, open_steps,
+                              parent_run_id, depth, slots)
+            VALUES (made.run_id, handler.workspace_id, handler.id, handler.version, handler.priority, 'error',
+                    json_build_object(
+                        'error', json_build_object('message', ended.error_message),
+                        'run', json_build_object('id', typeid('fl_run', run), 'workflow_id', typeid('fl', ended.workflow_id),
+                                                 'version', ended.version, 'trigger_type', ended.trigger_type))::text,
+                    1, run, ended.depth + 1, CASE WHEN handler.limited THEN -1 ELSE 0 END);
+            INSERT INTO open_steps (run_id, node_id, workspace_id, workflow_id, priority, status, claim_first, sent_at, sends)
+            VALUES (made.run_id, made.node_id, handler.workspace_id, handler.id, handler.priority, 'ready', handler.limited,
+                    now(), 1);
+            RETURN NEXT made;
+        END IF;
+    END IF;
+END $$;
+
+-- Ends waits for a reason: timer, answer. Runs' rows are locked first, in order; with `skip` those that somebody holds are
+-- left for the next time. A run that only waited counts as active again.
+CREATE FUNCTION wake_steps(w_run uuid[], w_node text[], w_item text[], reason text, skip boolean) RETURNS SETOF opened_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    run uuid;
+    i integer;
+    made opened_step;
+BEGIN
+    FOR run IN SELECT DISTINCT id FROM unnest(w_run) AS u (id) ORDER BY id LOOP
+        IF skip THEN
+            PERFORM 1 FROM runs WHERE id = run FOR NO KEY UPDATE SKIP LOCKED;
+        ELSE
+            PERFORM 1 FROM runs WHERE id = run FOR NO KEY UPDATE;
+        END IF;
+        CONTINUE WHEN NOT FOUND;
+        FOREACH i IN ARRAY array_positions(w_run, run) LOOP
+            UPDATE open_steps SET status = 'ready', waits = NULL, wake = reason, sent_at = now(), sends = 1
+            WHERE run_id = run AND node_id = w_node[i] AND item = w_item[i] AND status = 'waiting'
+            RETURNING run_id, node_id, item, priority INTO made;
+            IF FOUND THEN
+                RETURN NEXT made;
+            END IF;
+        END LOOP;
+        PERFORM note_activity(run, false);
+    END LOOP;
+END $$;
+
+-- An item failed: what is open of it is cancelled, or aborted if it is in flight; with `halt`, so is every other item of
+-- its iterator, and no further one starts. `body` holds the ids of the nodes inside the iterator. Its run's row is locked.
+CREATE FUNCTION fail_item(run uuid, iterator text, parent text, which integer, reason text, halt boolean, body text[])
+RETURNS SETOF opened_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    root text := CASE WHEN halt THEN parent ELSE item_path(parent, which) END;
+    gone integer;
+    ended_place integer;
+    before integer;
+    remain integer;
+BEGIN
+    UPDATE items SET ended = true, error = CASE WHEN place = which THEN reason ELSE error END
+    WHERE run_id = run AND node_id = iterator AND item = parent AND (place = which OR halt AND open_steps > 0);
+    UPDATE items SET ended = true WHERE run_id = run AND node_id = ANY (body) AND lies_under(item, root) AND NOT ended;
+    IF halt THEN
+        UPDATE iterations SET stopped = true WHERE run_id = run AND node_id = iterator AND item = parent;
+    END IF;
+    WITH removed AS (
+        DELETE FROM open_steps
+        WHERE run_id = run AND status <> 'running' AND item <> parent AND lies_under(item, root)
+          AND (node_id = ANY (body) OR node_id = iterator)
+        RETURNING workspace_id, node_id, item, attempt, wake, coalesce(started_at, now()) AS started_at
+    ), recorded AS (
+        INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status)
+        SELECT run, workspace_id,
+               (SELECT seq FROM runs WHERE id = run) + (row_number() OVER (ORDER BY item, node_id))::int - 1, 0,
+               started_at, attempt, node_id, item, 'cancelled'
+        FROM removed WHERE wake IS DISTINCT FROM 'item'
+    )
+    SELECT count(*) INTO gone FROM removed;
+    UPDATE runs SET open_steps = open_steps - gone, seq = seq + gone WHERE id = run AND gone > 0;
+    UPDATE open_steps SET stop = true
+    WHERE run_id = run AND status = 'running' AND item <> parent AND lies_under(item, root)
+      AND (node_id = ANY (body) OR node_id = iterator);
+    FOR ended_place, before IN
+        SELECT place, open_steps FROM items
+        WHERE run_id = run AND node_id = iterator AND item = parent AND ended AND open_steps > 0 ORDER BY place
+    LOOP
+        SELECT count(*) INTO remain FROM open_steps
+        WHERE run_id = run AND item = item_path(parent, ended_place) AND (node_id = ANY (body) OR node_id = iterator);
+        RETURN QUERY SELECT * FROM settle_item(run, iterator, parent, ended_place, remain - before);
+    END LOOP;
+    PERFORM note_activity(run, false);
+END $$;
+
 -- Commits a batch of advances. An advance ("unit") is all that one run writes together; it is written whole or not at
 -- all. Its guard is the open step it holds: who cannot take that row, under the claim id it was given, has lost, and
 -- nothing of it is written.
 --
 -- u_  units, numbered from 1 and ordered by run, node and item: run, held node, held item, held claim (null: not claimed),
 --     when it started, outcome (null, or the status the run is to end with), error message, the run's output, whether
---     steps in flight are aborted (`terminate`), how many steps it opens, and the number behind its last result
+--     steps in flight are aborted (`terminate`), how many steps it opens, the number behind its last result, and whether
+--     anything it opens counts as active; of a step inside an iterator the iterator, its path, the item's place, how many
+--     steps it opens at its own path, and whether it fails its item (`fail_item` follows in the same transaction); and the
+--     run that waits for this one
 -- x_  results: unit, whether it is the held step's own, node, item, attempt, offset of seq, status, handle, output, input,
 --     error, started, milliseconds
--- o_  steps that open: unit, node, item, status, attempt, claim, due, sent, claim first
+-- o_  steps that open: unit, node, item, status, attempt, claim, due, what it waits for, the run it waits for, wake, claim
+--     first
 -- a_  arrivals at joins: unit, node, item, arrived, fired, in-degree, need
 -- A run that is being ended (`outcome`) still has the results of its steps in flight recorded; their edges do not fire.
 --
@@ -402,15 +637,16 @@ $$;
 -- the planner from turning a look-up into a join; with an empty-looking table it read the whole backlog for each batch).
 CREATE FUNCTION commit_advances(
     u_run uuid[], u_node text[], u_item text[], u_claim uuid[], u_started timestamptz[], u_outcome text[],
-    u_error text[], u_output text[], u_abort boolean[], u_opens integer[], u_seqs integer[],
+    u_error text[], u_output text[], u_abort boolean[], u_opens integer[], u_seqs integer[], u_active boolean[],
+    u_iterator text[], u_parent text[], u_place integer[], u_level_opens integer[], u_fails boolean[], u_caller uuid[],
     x_unit integer[], x_own boolean[], x_node text[], x_item text[], x_attempt smallint[], x_seq integer[],
     x_status text[], x_handle text[], x_output text[], x_input text[], x_error text[], x_started timestamptz[],
     x_ms integer[],
     o_unit integer[], o_node text[], o_item text[], o_status text[], o_attempt smallint[], o_claim uuid[],
-    o_due timestamptz[], o_sent boolean[], o_claim_first boolean[],
+    o_due timestamptz[], o_waits text[], o_child uuid[], o_wake text[], o_claim_first boolean[],
     a_unit integer[], a_node text[], a_item text[], a_arrived integer[], a_fired integer[], a_degree integer[],
     a_need integer[],
-    incarnation uuid, ends boolean
+    incarnation uuid, ends boolean, iterates boolean, calls boolean
 ) RETURNS TABLE (kind text, unit integer, run_id uuid, node_id text, item text, flag boolean, status text, seconds float8)
 LANGUAGE plpgsql
 -- A batch that waits longer than this for a row is taken apart and sent again in pieces.
@@ -425,12 +661,13 @@ DECLARE
     -- By unit: whether it got its step, and what its run's row says.
     won boolean[] := array_fill(false, ARRAY[units]);
     live boolean[] := array_fill(false, ARRAY[units]);
+    -- By unit: how many joins and items it opened beyond what it says itself.
+    more integer[] := array_fill(0, ARRAY[units]);
     seqs integer[] := array_fill(0, ARRAY[units]);
     priorities smallint[] := array_fill(0::smallint, ARRAY[units]);
     workspaces uuid[] := u_run;
     workflows uuid[] := u_run;
-    -- A run for each join that opened, and for each step that was cancelled.
-    joined uuid[] := '{}';
+    -- A run for each step that was cancelled.
     cancelled uuid[] := '{}';
     row_live boolean;
     row_seq integer;
@@ -439,11 +676,24 @@ DECLARE
     row_workflow uuid;
     delta integer;
     numbers integer;
+    held_some boolean;
+    ended boolean;
+    woken uuid[] := '{}';
+    active boolean;
+    holds smallint;
+    made opened_step;
     began timestamptz;
     decided text;
     reason text;
     result text;
 BEGIN
+    IF calls THEN
+        -- The end of a run wakes the step that waits for it: rows of callers are locked in one order with the others.
+        FOR run IN SELECT DISTINCT id FROM unnest(u_run || u_caller) AS u (id) WHERE id IS NOT NULL ORDER BY id LOOP
+            PERFORM 1 FROM runs WHERE id = run FOR NO KEY UPDATE;
+        END LOOP;
+        run := NULL;
+    END IF;
     FOR i IN 1 .. units LOOP
         IF u_run[i] IS DISTINCT FROM run THEN
             run := u_run[i];
@@ -472,6 +722,11 @@ BEGIN
         IF FOUND THEN
             held := held + 1;
             won[i] := true;
+            IF iterates AND u_iterator[i] IS NOT NULL AND live[i] THEN
+                -- What arrives of an item that has ended is recorded and starts nothing.
+                SELECT NOT ended INTO live[i] FROM items
+                WHERE run_id = u_run[i] AND node_id = u_iterator[i] AND item = u_parent[i] AND place = u_place[i];
+            END IF;
             unit := i;
             flag := live[i];
             RETURN NEXT;
@@ -493,18 +748,18 @@ BEGIN
 
     IF cardinality(o_unit) > 0 THEN
         INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, attempt, claim_id,
-                                incarnation_id, started_at, due_at, sent_at, sends, claim_first)
+                                incarnation_id, started_at, due_at, waits, child_run_id, wake, sent_at, sends, claim_first)
         SELECT u_run[x.unit], workspaces[x.unit], workflows[x.unit], priorities[x.unit], x.node_id, x.item, x.status,
                x.attempt, x.claim_id, CASE WHEN x.claim_id IS NOT NULL THEN incarnation END,
-               CASE WHEN x.status <> 'ready' THEN now() END, x.due_at, CASE WHEN x.sent THEN now() END, x.sent::int,
-               x.claim_first
-        FROM unnest(o_unit, o_node, o_item, o_status, o_attempt, o_claim, o_due, o_sent, o_claim_first)
-            AS x (unit, node_id, item, status, attempt, claim_id, due_at, sent, claim_first)
+               CASE WHEN x.status <> 'ready' THEN now() END, x.due_at, x.waits, x.child_run_id, x.wake,
+               CASE WHEN x.status = 'ready' THEN now() END, (x.status = 'ready')::int, x.claim_first
+        FROM unnest(o_unit, o_node, o_item, o_status, o_attempt, o_claim, o_due, o_waits, o_child, o_wake, o_claim_first)
+            AS x (unit, node_id, item, status, attempt, claim_id, due_at, waits, child_run_id, wake, claim_first)
         WHERE won[x.unit] AND live[x.unit];
     END IF;
 
     IF cardinality(a_unit) > 0 THEN
-        FOR run_id, node_id, item IN
+        FOR unit, run_id, node_id, item IN
             WITH arrivals AS MATERIALIZED (
                 SELECT u_run[a.unit] AS run_id, a.node_id, a.item, min(a.unit) AS unit, sum(a.arrived)::int AS arrived,
                        sum(a.fired)::int AS fired, max(a.degree) AS degree, max(a.need) AS need
@@ -525,17 +780,21 @@ BEGIN
                             WHEN c.arrived = a.degree THEN false
                        END AS fires
                 FROM counted c JOIN arrivals a USING (run_id, node_id, item)
+            ), opened AS (
+                INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, fired,
+                                        claim_first, sent_at, sends)
+                SELECT run_id, workspaces[unit], workflows[unit], priorities[unit], node_id, item, 'ready', fires, false,
+                       now(), 1
+                FROM decided WHERE fires IS NOT NULL
             )
-            INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, item, status, fired, claim_first,
-                                    sent_at, sends)
-            SELECT run_id, workspaces[unit], workflows[unit], priorities[unit], node_id, item, 'ready', fires, false, now(), 1
-            FROM decided WHERE fires IS NOT NULL
-            RETURNING run_id, node_id, item
+            SELECT unit, run_id, node_id, item FROM decided WHERE fires IS NOT NULL
         LOOP
             kind := 'join';
-            joined := joined || run_id;
+            more[unit] := more[unit] + 1;
+            unit := priorities[unit];
             RETURN NEXT;
         END LOOP;
+        unit := NULL;
     END IF;
 
     IF ends THEN
@@ -545,16 +804,16 @@ BEGIN
                 SELECT o.ctid FROM generate_series(1, units) AS u (i) CROSS JOIN LATERAL (
                     SELECT ctid FROM open_steps WHERE run_id = u_run[u.i] AND status <> 'running' OFFSET 0) AS o
                 WHERE won[u.i] AND live[u.i] AND u_outcome[u.i] IS NOT NULL))
-            RETURNING run_id, node_id, item, attempt, coalesce(started_at, now()) AS started_at
+            RETURNING run_id, node_id, item, attempt, wake, coalesce(started_at, now()) AS started_at
         ), recorded AS (
             INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status)
             SELECT g.run_id, workspaces[u.i],
                    seqs[u.i] + u_seqs[u.i] + (row_number() OVER (PARTITION BY g.run_id ORDER BY g.node_id))::int - 1,
                    0, g.started_at, g.attempt, g.node_id, g.item, 'cancelled'
             FROM gone g JOIN generate_series(1, units) AS u (i) ON u_run[u.i] = g.run_id AND u_outcome[u.i] IS NOT NULL
-            RETURNING run_id
+            WHERE g.wake IS DISTINCT FROM 'item'  -- the start of an item is no step of its own
         )
-        SELECT coalesce(array_agg(run_id), '{}') INTO cancelled FROM recorded;
+        SELECT coalesce(array_agg(run_id), '{}') INTO cancelled FROM gone;
         -- What `terminate` ends is aborted at its worker's next heartbeat; a failure lets steps in flight settle.
         UPDATE open_steps SET stop = true WHERE ctid = ANY (ARRAY(
             SELECT o.ctid FROM generate_series(1, units) AS u (i) CROSS JOIN LATERAL (
@@ -562,27 +821,50 @@ BEGIN
             WHERE won[u.i] AND live[u.i] AND u_abort[u.i]));
     END IF;
 
-    kind := 'ended';
+    IF iterates THEN
+        kind := 'join';
+        FOR i IN 1 .. units LOOP
+            CONTINUE WHEN u_iterator[i] IS NULL OR NOT won[i] OR u_fails[i] OR u_outcome[i] IS NOT NULL;
+            delta := more[i] - 1 + CASE WHEN live[i] THEN u_level_opens[i] ELSE 0 END;
+            CONTINUE WHEN delta = 0 OR (SELECT outcome IS NOT NULL FROM runs WHERE id = u_run[i]);
+            FOR made IN SELECT * FROM settle_item(u_run[i], u_iterator[i], u_parent[i], u_place[i], delta) LOOP
+                -- An iterator that goes on was open before; an item that starts was not.
+                IF made.item <> u_parent[i] THEN
+                    more[i] := more[i] + 1;
+                END IF;
+                woken := woken || made.run_id;
+                unit := made.priority;
+                run_id := made.run_id;
+                node_id := made.node_id;
+                item := made.item;
+                RETURN NEXT;
+            END LOOP;
+        END LOOP;
+        item := NULL;
+    END IF;
+
     delta := 0;
     numbers := 0;
+    held_some := false;
+    active := false;
     FOR i IN 1 .. units LOOP
         IF won[i] THEN
-            delta := delta - 1;
+            held_some := true;
+            delta := delta - 1 + more[i];
+            active := active OR more[i] > 0;
             numbers := u_seqs[i];  -- it only grows from unit to unit of a run
             began := least(began, u_started[i]);
             IF live[i] THEN
                 delta := delta + u_opens[i];
+                active := active OR u_active[i];
                 decided := coalesce(decided, u_outcome[i]);
                 reason := coalesce(reason, u_error[i]);
                 result := coalesce(result, u_output[i]);
             END IF;
         END IF;
         -- Behind the last unit of a run, what all of them did to its row.
-        IF numbers > 0 AND u_run[i] IS DISTINCT FROM u_run[i + 1] THEN
+        IF held_some AND u_run[i] IS DISTINCT FROM u_run[i + 1] THEN
             run := u_run[i];
-            IF cardinality(joined) > 0 THEN
-                delta := delta + cardinality(array_positions(joined, run));
-            END IF;
             IF cardinality(cancelled) > 0 THEN
                 delta := delta - cardinality(array_positions(cancelled, run));
                 numbers := numbers + cardinality(array_positions(cancelled, run));
@@ -591,21 +873,46 @@ BEGIN
             SET open_steps = open_steps + delta,
                 seq = seq + numbers,
                 started_at = coalesce(started_at, began),
-                outcome = coalesce(outcome, decided, CASE WHEN open_steps + delta = 0 THEN 'completed' END),
+                idle_seconds = CASE WHEN idle_since IS NULL THEN idle_seconds
+                                    ELSE idle_seconds + greatest(0, extract(epoch FROM now() - idle_since)) END,
+                idle_since = NULL,
+                -- With `finish_branches` a failure leaves its message, and decides once nothing is open any more.
+                outcome = coalesce(outcome, decided, CASE WHEN open_steps + delta <> 0 THEN NULL
+                                                          WHEN coalesce(error_message, reason) IS NOT NULL THEN 'failed'
+                                                          ELSE 'completed' END),
                 error_message = coalesce(error_message, reason),
                 output = coalesce(output, result),
-                status = CASE WHEN open_steps + delta = 0 THEN coalesce(outcome, decided, 'completed') ELSE 'running' END,
+                status = CASE WHEN open_steps + delta <> 0 THEN 'running'
+                              ELSE coalesce(outcome, decided, CASE WHEN coalesce(error_message, reason) IS NOT NULL
+                                                                   THEN 'failed' ELSE 'completed' END) END,
                 completed_at = CASE WHEN open_steps + delta = 0
                                     THEN greatest(clock_timestamp(), coalesce(started_at, began)) END
             WHERE id = run
             RETURNING id, runs.status, trigger_type, completed_at IS NOT NULL,
-                      extract(epoch FROM completed_at - created_at)::float8
-            INTO run_id, status, node_id, flag, seconds;
-            IF flag THEN
+                      extract(epoch FROM completed_at - created_at)::float8, slots, parent_waits
+            INTO run_id, status, node_id, ended, seconds, holds, flag;
+            IF ended THEN
+                kind := 'ended';
+                unit := NULL;
+                flag := holds > 0 OR flag OR status = 'failed';
                 RETURN NEXT;
+                IF flag THEN
+                    FOR made IN SELECT * FROM run_ended(run) LOOP
+                        kind := CASE WHEN made.run_id > run THEN 'run' ELSE 'join' END;
+                        unit := made.priority;
+                        run_id := made.run_id;
+                        node_id := made.node_id;
+                        item := made.item;
+                        RETURN NEXT;
+                    END LOOP;
+                END IF;
+            ELSIF NOT active THEN
+                PERFORM note_activity(run, run = ANY (woken));
             END IF;
             delta := 0;
             numbers := 0;
+            held_some := false;
+            active := false;
             began := NULL;
             decided := NULL;
             reason := NULL;
@@ -615,14 +922,41 @@ BEGIN
 END $$;
 
 -- What a worker needs to run a step; in the order of shared.store.advance.Loaded.
-CREATE TYPE loaded_step AS (
+CREATE TYPE taken_step AS (
     run_id uuid, node_id text, item text, claim_id uuid, attempt smallint, fired boolean, wake text, crashes smallint,
     sent_at timestamptz, started_at timestamptz, workspace_id uuid, workflow_id uuid, version integer, trigger_type text,
-    trigger_payload text, created_at timestamptz, priority smallint, ending boolean
+    trigger_payload text, created_at timestamptz, priority smallint, ending boolean, brought text, caller uuid,
+    slots smallint, depth smallint
 );
 
+-- What woke a step brought it, as JSON: an item, an answer, the end of a child run, or of an iterator the item that stopped
+-- it.
+CREATE FUNCTION brought_by(step open_steps) RETURNS text
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    found text;
+BEGIN
+    CASE step.wake
+        WHEN 'answer' THEN
+            SELECT '{"outcome":' || to_json(a.outcome) || ',"data":' || a.data || '}' INTO found FROM answers a
+            WHERE a.run_id = step.run_id AND a.node_id = step.node_id AND a.item = step.item;
+        WHEN 'child' THEN
+            SELECT '{"run_id":' || to_json(typeid('fl_run', r.id)) || ',"status":' || to_json(r.status) || ',"output":'
+                   || coalesce(r.output, 'null') || ',"error":' || coalesce(to_json(r.error_message)::text, 'null') || '}'
+            INTO found FROM runs r WHERE r.id = step.child_run_id;
+        WHEN 'stopped' THEN
+            SELECT '{"index":' || i.place || ',"error":' || i.error || '}' INTO found FROM items i
+            WHERE i.run_id = step.run_id AND i.node_id = step.node_id AND i.item = step.item AND i.error IS NOT NULL
+            ORDER BY i.place LIMIT 1;
+        ELSE
+    END CASE;
+    RETURN found;
+END $$;
+
 -- Reads ready steps that are run without a claim; the commit of what they lead to is the claim.
-CREATE FUNCTION load_steps(r_run uuid[], r_node text[], r_item text[]) RETURNS SETOF loaded_step
+CREATE FUNCTION read_steps(r_run uuid[], r_node text[], r_item text[]) RETURNS SETOF taken_step
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -630,18 +964,19 @@ BEGIN
     RETURN QUERY
     SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
            o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority,
-           r.outcome IS NOT NULL
+           r.outcome IS NOT NULL, CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
+           CASE WHEN r.parent_waits THEN r.parent_run_id END, r.slots, r.depth
     FROM generate_series(1, cardinality(r_run)) AS u (i)
     CROSS JOIN LATERAL (
-        SELECT * FROM open_steps
-        WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = r_item[u.i] AND status = 'ready' OFFSET 0) AS o
+        SELECT s.*, s AS step FROM open_steps s
+        WHERE s.run_id = r_run[u.i] AND s.node_id = r_node[u.i] AND s.item = r_item[u.i] AND s.status = 'ready' OFFSET 0) AS o
     CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
 END $$;
 
 -- Takes ready steps for an incarnation, each under a fresh claim id, and reads what is needed to run them. What another
 -- transaction holds is passed over: it is being taken by somebody else.
-CREATE FUNCTION claim_steps(r_run uuid[], r_node text[], r_item text[], r_claim uuid[], incarnation uuid)
-RETURNS SETOF loaded_step
+CREATE FUNCTION take_steps(r_run uuid[], r_node text[], r_item text[], r_claim uuid[], incarnation uuid)
+RETURNS SETOF taken_step
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -659,29 +994,62 @@ BEGIN
         SET status = 'running', claim_id = (SELECT p.claim_id FROM picked p WHERE p.tid = o.ctid LIMIT 1),
             incarnation_id = incarnation, started_at = CASE WHEN o.wake IS NULL THEN now() ELSE o.started_at END
         WHERE o.ctid = ANY (ARRAY(SELECT tid FROM picked)) AND o.status = 'ready'
-        RETURNING o.*
+        RETURNING o.*, o AS step
     )
     SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
            o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority,
-           r.outcome IS NOT NULL
+           r.outcome IS NOT NULL, CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
+           CASE WHEN r.parent_waits THEN r.parent_run_id END, r.slots, r.depth
     FROM claimed o CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
 END $$;
 
 -- The outputs of settled steps, for the context of a step that goes on from stored results.
-CREATE FUNCTION step_outputs(r_run uuid[], r_node text[])
-RETURNS TABLE (run_id uuid, node_id text, output text)
+CREATE FUNCTION step_outputs(r_run uuid[], r_node text[], r_item text[])
+RETURNS TABLE (run_id uuid, node_id text, item text, output text)
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT s.run_id, s.node_id, s.output
+    SELECT s.run_id, s.node_id, s.item, s.output
     FROM generate_series(1, cardinality(r_run)) AS u (i)
     CROSS JOIN LATERAL (
         SELECT * FROM steps
-        WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = '-' AND status IN ('success', 'failed')
+        WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = r_item[u.i] AND status IN ('success', 'failed')
           AND output IS NOT NULL OFFSET 0) AS s;
+END $$;
+
+-- What iterators give their bodies: the value of an item, and how many items there are.
+CREATE FUNCTION item_values(r_run uuid[], r_node text[], r_item text[], r_place integer[])
+RETURNS TABLE (run_id uuid, node_id text, item text, place integer, value text, total integer)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT i.run_id, i.node_id, i.item, i.place, i.value, t.total
+    FROM generate_series(1, cardinality(r_run)) AS u (i)
+    CROSS JOIN LATERAL (
+        SELECT * FROM items
+        WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = r_item[u.i] AND place = r_place[u.i] OFFSET 0) AS i
+    CROSS JOIN LATERAL (
+        SELECT total FROM iterations WHERE run_id = i.run_id AND node_id = i.node_id AND item = i.item OFFSET 0) AS t;
+END $$;
+
+-- Begins an iterator whose step waits for its items; the first of them are open steps already.
+CREATE FUNCTION begin_iteration(run uuid, workspace uuid, iterator text, parent text, first integer, contents text[])
+RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    INSERT INTO iterations (run_id, workspace_id, total, started, node_id, item)
+    VALUES (run, workspace, cardinality(contents), first, iterator, parent);
+    INSERT INTO items (run_id, workspace_id, place, open_steps, node_id, item, value)
+    SELECT run, workspace, c.place - 1, (c.place <= first)::int, iterator, parent, c.value
+    FROM unnest(contents) WITH ORDINALITY AS c (value, place);
 END $$;
 
 -- Expressions here are tiny and batches small: compiling them costs more than it saves. lz4 compresses payloads several

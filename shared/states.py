@@ -32,7 +32,8 @@ class StepStatus(StrEnum):
     worker takes it out: by a claim, or by committing the advance that ran it. A crash leaves it ready.
     ``running``: claimed by one incarnation under one claim id. Taken out by the advance that carries this claim id, or
     back to ready by rescue when the incarnation's lease has run out.
-    ``waiting``: due at a time (delay, retry). The scheduler turns it ready when Postgres's clock says so.
+    ``waiting``: for a time, an answer, a child run, its items or a slot (`Waits`). What it waits for turns it ready: the
+    scheduler when Postgres's clock says so, an answer, or the commit that ends the child or the last item.
     ``success``, ``failed``, ``skipped``, ``cancelled``: the one result of the step.
     ``retried``: a failed attempt that another attempt follows; history, not the step's result.
     """
@@ -83,6 +84,27 @@ class TriggerType(StrEnum):
     MANUAL = "manual"
     SCHEDULED = "scheduled"
     WEBHOOK = "webhook"
+    SYNC = "sync"
+    WORKFLOW = "workflow"
+    EVENT = "event"
+    ERROR = "error"
+
+
+class Waits(StrEnum):
+    """What a waiting step waits for.
+
+    ``timer``: a moment (delay). ``retry``: the moment of its next attempt. ``callback``, ``person``: an answer, or a
+    moment. ``child_run``: the end of a run it started. ``items``: the ends of an iterator's items. ``concurrency``: a
+    slot of its workflow's limit.
+    """
+
+    TIMER = "timer"
+    RETRY = "retry"
+    CALLBACK = "callback"
+    PERSON = "person"
+    CHILD_RUN = "child_run"
+    ITEMS = "items"
+    CONCURRENCY = "concurrency"
 
 
 class Priority(StrEnum):

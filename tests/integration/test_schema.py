@@ -9,7 +9,7 @@ import pytest
 
 from shared.ids import milliseconds_of, uuid7
 from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK
-from shared.states import RUN_TERMINAL, STEP_OPEN, RunStatus, StepStatus, TriggerType
+from shared.states import RUN_TERMINAL, STEP_OPEN, RunStatus, StepStatus, TriggerType, Waits
 from shared.store.advance import commit
 from tests.engine import graph, mint, start_run, workflow
 from tests.rows import advance
@@ -47,6 +47,7 @@ async def test_the_states_are_those_of_the_tables(database):
     assert await legal(database, "runs", "outcome") == set(RUN_TERMINAL)
     assert await legal(database, "runs", "trigger_type") == set(TriggerType)
     assert await legal(database, "open_steps", "status") == set(STEP_OPEN)
+    assert await legal(database, "open_steps", "waits") == set(Waits)
     assert await legal(database, "steps", "status") == set(StepStatus) - STEP_OPEN
 
 
@@ -78,7 +79,7 @@ async def test_partitions_are_there_from_two_days_back_to_a_fortnight_ahead(data
 async def test_making_partitions_again_makes_what_is_missing(database):
     """It is idempotent, and a gap is filled and counted as the end until then."""
     assert await database.fetchval("SELECT make_partitions(2, 14)") == 0
-    assert await database.fetchval("SELECT make_partitions(2, 15)") == 2
+    assert await database.fetchval("SELECT make_partitions(2, 15)") == 3
     gap = await database.fetchval("SELECT to_char((now() AT TIME ZONE 'UTC')::date + 3, 'YYYYMMDD')")
     await database.execute(f"DROP TABLE steps_{gap}")
     assert await database.fetchval("SELECT partition_days_ahead()") == 2
