@@ -42,6 +42,10 @@ class Trigger(NamedTuple):
         payload: JSON text, kept as it is.
         token_hash: SHA-256 of the webhook token it came by, checked again by the insert; None for other triggers.
         run_id: from `Ingest.new_id`, when it must be known beforehand; None for a fresh one.
+        started_by: the subject of the token it was started with; None if it was started by none.
+        rerun_of: the run it repeats.
+        version: None for the current one.
+        trigger_node: of ``version``, if that is given.
     """
 
     workflow_id: UUID
@@ -51,6 +55,10 @@ class Trigger(NamedTuple):
     traceparent: str | None = None
     token_hash: bytes | None = None
     run_id: UUID | None = None
+    started_by: str | None = None
+    rerun_of: UUID | None = None
+    version: int | None = None
+    trigger_node: str | None = None
 
 
 class Accepted(NamedTuple):
@@ -166,6 +174,10 @@ class Ingest:
         """Send the messages of durable runs."""
         self._announcer.announce([a.doorbell for a in accepted if a is not None and a.doorbell is not None])
 
+    def ring(self, doorbells: Sequence[Doorbell]) -> None:
+        """Send messages about steps that were committed otherwise."""
+        self._announcer.announce(doorbells)
+
     async def close(self) -> None:
         """Commit what is under way and stop."""
         await self._batcher.drain()
@@ -195,6 +207,10 @@ class Ingest:
             [row.trigger.traceparent for row in rows],
             [row.trigger.token_hash for row in rows],
             [row.sent for row in rows],
+            [row.trigger.started_by for row in rows],
+            [row.trigger.rerun_of for row in rows],
+            [row.trigger.version for row in rows],
+            [row.trigger.trigger_node for row in rows],
         )
         made = {record["id"]: record for record in records}
         if uncertain and len(made) < len(rows):

@@ -144,6 +144,7 @@ async def start_runs(connection: Any, flow: Flow, count: int = 1, payload: str =
         nothing,
         nothing,
         [True] * count,
+        *[nothing] * 4,
     )
     return ids
 

@@ -2,20 +2,25 @@
 -- Makes runs of triggers: a run and its first open step each. The join on workflows is what decides: a trigger whose
 -- workflow is gone, inactive, has another webhook token or a trigger of another kind by now makes nothing, however
 -- stale the caller's cache was.
+-- $9: who started it; $10: the run it repeats; $11, $12: a version other than the current one, and its trigger node.
 -- A run id that exists is one of a batch whose outcome was unknown; `already_accepted` tells.
 WITH input AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::boolean[])
-        AS i (run_id, workflow_id, trigger_type, payload, request_id, traceparent, token_hash, sent)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::boolean[],
+                         $9::text[], $10::uuid[], $11::integer[], $12::text[])
+        AS i (run_id, workflow_id, trigger_type, payload, request_id, traceparent, token_hash, sent, started_by, rerun_of,
+              own_version, own_trigger)
 ), wanted AS (
-    SELECT i.*, w.workspace_id, w.version, w.priority, w.trigger_node
+    SELECT i.*, w.workspace_id, coalesce(i.own_version, w.version) AS version, w.priority,
+           coalesce(i.own_trigger, w.trigger_node) AS trigger_node
     FROM input i JOIN workflows w ON w.id = i.workflow_id
     WHERE w.is_active AND w.deleted_at IS NULL
       AND (i.token_hash IS NULL
            OR i.token_hash = w.webhook_token_hash AND w.trigger_component = 'webhook_trigger')
 ), accepted AS (
     INSERT INTO runs (id, workspace_id, workflow_id, version, priority, trigger_type, trigger_payload, request_id,
-                      traceparent, open_steps)
-    SELECT run_id, workspace_id, workflow_id, version, priority, trigger_type, payload, request_id, traceparent, 1
+                      traceparent, open_steps, started_by, rerun_of)
+    SELECT run_id, workspace_id, workflow_id, version, priority, trigger_type, payload, request_id, traceparent, 1,
+           started_by, rerun_of
     FROM wanted ORDER BY run_id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, workspace_id, workflow_id, version, priority, created_at
