@@ -1,0 +1,100 @@
+"""A worker dies at every single point of a step's way, one by one; the run ends as if nothing had happened.
+
+The points are those at which the world outside the worker differs: before each statement, while it is under way (it is
+carried out only after the worker was declared dead), when it was carried out and nobody heard the answer; before and
+after each message; before and after each effect. A second worker and the scheduler's duties take the run from there.
+"""
+
+from collections import Counter
+
+import pytest
+
+from tests.engine import graph
+from tests.faults.crashes import World, story
+from tests.rows import assert_sound
+
+#: A pure chain, an effect, a fork of two, a join, a retry, a delay, an error handle, and what it skips.
+WHOLE = graph(
+    "t>f1 f1>f2 f2>a a>b a>c b>fj c>fj fj>r r>d d>e e>x:error e>y x>fz y>fz",
+    r={"retry": {"max_attempts": 3, "delay": 0, "on": ["error"]}},
+    d={"component": "delay", "duration": 0},
+    e={"continue_on_error": True, "value": "{{ r.attempt }}"},
+    fz={"join": "any", "value": "{{ a.attempt }}-{{ x.attempt }}"},
+)
+#: Two effects at once, one of which fails the run.
+FAILING = graph("t>a a>b a>e b>fj e>fj fj>c")
+
+
+@pytest.mark.parametrize("keep_messages", [True, False], ids=["messages are kept", "messages are lost"])
+async def test_a_run_ends_the_same_wherever_its_worker_died(database_url, broker_url, keep_messages):
+    """At each point of a run with everything in it: same results, nothing durable made again, no counter lost."""
+    async with World.of(database_url, broker_url, WHOLE) as world:
+        calm = await world.run()
+        expected, calls = await story(world.pool, calm.run_id), Counter(world.ledger.calls)
+        assert set(calls.values()) == {1}
+        assert len(calm.passed) > 60
+        for number, name in enumerate(calm.passed, 1):
+            death = await world.run(number, keep_messages=keep_messages)
+            assert death.passed[-1] == name
+            assert await world.status(death.run_id) == "completed", name
+            assert await story(world.pool, death.run_id) == expected, name
+            made = Counter(world.ledger.calls)
+            assert set(made) == set(calls), name
+            assert sum(made.values()) <= sum(calls.values()) + 1, name
+            assert not death.durable & set(death.later), name
+            assert world.ledger.early == [], name
+            assert len(world.ledger.keys) == len({node for node, _, _ in calls}), name
+        await assert_sound(world.pool)
+        assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
+        assert len(world.heir.held) == 0
+
+
+async def test_steps_that_overlap_end_the_same_wherever_their_worker_died(database_url, broker_url):
+    """With both branches of the fork in flight: same results, and no more than what was in flight is made again."""
+    async with World.of(database_url, broker_url, WHOLE) as world:
+        calm = await world.run(at_once=True)
+        expected, calls = await story(world.pool, calm.run_id), set(world.ledger.calls)
+        for number in range(1, len(calm.passed)):
+            death = await world.run(number, at_once=True, keep_messages=number % 2 == 0)
+            about = (number, death.passed[-1])
+            assert await world.status(death.run_id) == "completed", about
+            assert await story(world.pool, death.run_id) == expected, about
+            assert set(world.ledger.calls) == calls, about
+            assert len(world.ledger.calls) <= len(calls) + 2, about
+            assert not death.durable & set(death.later), about
+            assert world.ledger.early == [], about
+        await assert_sound(world.pool)
+        assert len(world.heir.held) == 0
+
+
+async def test_a_run_fails_the_same_wherever_its_worker_died(database_url, broker_url):
+    """One branch fails it: the other one's effect is made and recorded, or cancelled; nothing behind them starts."""
+    async with World.of(database_url, broker_url, FAILING) as world:
+        calm = await world.run()
+        for number, name in enumerate(calm.passed, 1):
+            death = await world.run(number, keep_messages=number % 2 == 0)
+            ended = {key[0]: status for key, (status, *_) in (await story(world.pool, death.run_id)).items()}
+            assert await world.status(death.run_id) == "failed", name
+            other = ended.pop("b")
+            assert other in {"success", "cancelled"}, name
+            assert ended == {"t": "success", "a": "success", "e": "failed"}, name
+            assert not death.durable & set(death.later), name
+        await assert_sound(world.pool)
+        assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
+
+
+async def test_a_run_that_is_cancelled_while_nobody_knows_of_the_death_starts_nothing_more(database_url, broker_url):
+    """It is cancelled once its step in flight is known to be lost; what was durable stays as it was recorded."""
+    async with World.of(database_url, broker_url, WHOLE) as world:
+        calm = await world.run()
+        expected = await story(world.pool, calm.run_id)
+        for number, name in enumerate(calm.passed, 1):
+            death = await world.run(number, cancel=True, keep_messages=number % 2 == 0)
+            recorded = await story(world.pool, death.run_id)
+            assert death.later == [], name
+            assert {key: recorded[key] for key in death.durable} == {key: expected[key] for key in death.durable}, name
+            assert {recorded[key][0] for key in recorded.keys() - death.durable} <= {"cancelled"}, name
+            ended = name == calm.passed[-1]
+            assert await world.status(death.run_id) == ("completed" if ended else "cancelled"), name
+        await assert_sound(world.pool)
+        assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
