@@ -83,10 +83,12 @@ ERRORS: Final[Mapping[str, str]] = {
 
 #: Codes of single faults (``errors[].code``).
 FAULTS: Final[Mapping[str, str]] = {
+    "body_joins_outside": "The body of an iterator is what its handle item leads to. No edge may come into it from outside.",
     "cycle": "Edges lead back to where they came from. The message names the cycle; take one of its edges out.",
     "duplicate_id": "Two nodes, or two edges, have the same id. Ids are unique.",
     "duplicate_key": "A key stands more than once in this object. Keep one of them.",
     "edge_into_trigger": "An edge leads into the trigger. Nothing comes before a trigger.",
+    "empty_body": "An iterator has no edge from its handle item, so it would do nothing with its items.",
     "given_twice": "A query parameter is given more than once.",
     "handle_required": "The source of this edge has several outputs; the edge must name one in sourceHandle.",
     "invalid_cursor": "A cursor is taken from a Link header and passed on unchanged.",
@@ -107,6 +109,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "setting_not_allowed": "This kind of node does not take this setting.",
     "several_triggers": "More than one of the nodes is a trigger. A workflow has exactly one.",
     "template_syntax": "A template can't be parsed. The message says where.",
+    "too_deep": "Too many iterators stand in one another. Five levels are allowed.",
     "unknown_authorization": "The workspace has no authorization with this id.",
     "unknown_component": "There is no node type with this componentId. The message names the nearest, or all of them.",
     "unknown_field": "A field is not known here. The message names the nearest one and those that are legal.",

@@ -42,7 +42,7 @@ class Steps:
             doorbells = await duties.wake_due(connection, _BATCH)
         self._announcer.announce(doorbells)
         RESENT.labels("due").inc(len(doorbells))
-        return len(doorbells) == _BATCH
+        return len(doorbells) >= _BATCH
 
     async def top_up(self) -> bool:
         """Send what is unsent, as far as the window allows.

@@ -72,12 +72,14 @@ CREATE TABLE workflows (
     limited             boolean NOT NULL DEFAULT false,               -- there is a limit, or runs with one key are serialised
     error_workflow_id   uuid,
     run_timeout         integer NOT NULL DEFAULT 3600 CHECK (run_timeout >= 1),    -- seconds; the least of all versions
+    keep_runs_days      integer CHECK (keep_runs_days >= 1),         -- the workflow's own retention, a setting that is read live
     CHECK ((webhook_token_hash IS NULL) = (webhook_token IS NULL)),
     CHECK (next_run_at IS NULL OR schedule_type <> 'manual')
 );
 CREATE INDEX workflows_by_workspace ON workflows (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX workflows_due ON workflows (next_run_at) WHERE is_active AND deleted_at IS NULL AND next_run_at IS NOT NULL;
 CREATE INDEX workflows_deleted ON workflows (deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX workflows_keeping ON workflows (id) WHERE keep_runs_days IS NOT NULL;
 
 -- Immutable: a run keeps the version it was started with.
 CREATE TABLE workflow_versions (
@@ -223,6 +225,7 @@ CREATE TABLE iterations (
     started       integer NOT NULL CHECK (started BETWEEN 1 AND total),
     finished      integer NOT NULL DEFAULT 0 CHECK (finished BETWEEN 0 AND started),
     failed        integer NOT NULL DEFAULT 0 CHECK (failed BETWEEN 0 AND finished),
+    halts         boolean NOT NULL,                  -- whether a failed item stops the others
     stopped       boolean NOT NULL DEFAULT false,    -- an item failed, and no further one is to start
     node_id       text NOT NULL,
     item          text NOT NULL,
@@ -289,6 +292,7 @@ CREATE TABLE schedule_slots (
     created_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workflow_id, slot)
 );
+CREATE INDEX schedule_slots_old ON schedule_slots (created_at);
 
 CREATE TABLE dedupe (
     workspace_id  uuid NOT NULL,
@@ -298,6 +302,7 @@ CREATE TABLE dedupe (
     created_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workflow_id, key)
 );
+CREATE INDEX dedupe_old ON dedupe (created_at);
 
 CREATE TABLE idempotency (
     workspace_id  uuid NOT NULL REFERENCES workspaces,
@@ -381,6 +386,126 @@ LANGUAGE sql STABLE AS $$
     WHERE EXISTS (SELECT 1 FROM unnest(partitioned_tables()) AS t (name)
                   WHERE to_regclass(t.name || '_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL)
 $$;
+
+-- The least id of the runs of a workflow that its own retention (days, or null) still shows. Those below it that have ended
+-- are hidden at once and removed in batches.
+CREATE FUNCTION shown_from(keep_days integer) RETURNS uuid
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(uuid7_floor(now() - make_interval(days => keep_days)), '00000000-0000-0000-0000-000000000000'::uuid);
+
+-- The days before the last `keep_days` that still have partitions, oldest first.
+CREATE FUNCTION expired_days(keep_days integer) RETURNS SETOF date
+LANGUAGE sql STABLE AS $$
+    SELECT DISTINCT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+    FROM unnest(partitioned_tables()) AS t (name)
+    JOIN pg_inherits i ON i.inhparent = t.name::regclass
+    JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE c.relname < t.name || '_' || to_char((now() AT TIME ZONE 'UTC')::date - keep_days, 'YYYYMMDD')
+    ORDER BY day
+$$;
+
+-- The runs of a day that outlive its retention: the open ones, and children whose end a step has still to take up. Once
+-- the day was rewritten it holds little else, and then those too that ended within a day: so whoever waits for such a run
+-- learns how it ended. Null if there is nothing to remove.
+CREATE FUNCTION kept_runs(day date) RETURNS uuid[]
+LANGUAGE plpgsql
+-- open_steps is a queue, and a day's partition is large: neither is to be read whole because of stale statistics.
+SET enable_seqscan = off
+AS $$
+DECLARE
+    low constant uuid := uuid7_floor(day::timestamp AT TIME ZONE 'UTC');
+    high constant uuid := uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
+    child constant text := to_char(day, '"runs_"YYYYMMDD');
+    kept uuid[];
+    present bigint;
+BEGIN
+    IF obj_description(to_regclass(child), 'pg_class') = 'rewritten' THEN
+        EXECUTE format('SELECT coalesce(array_agg(r.id) FILTER (WHERE r.completed_at IS NULL'
+                       ' OR r.completed_at > now() - interval ''1 day'''
+                       ' OR r.parent_waits AND EXISTS (SELECT FROM open_steps s WHERE s.run_id = r.parent_run_id'
+                       ' AND s.child_run_id = r.id)), ''{}''), count(*) FROM %I r', child)
+        INTO kept, present;
+        RETURN CASE WHEN present = 0 OR present > cardinality(kept) THEN kept END;
+    END IF;
+    SELECT coalesce(array_agg(DISTINCT r.id), '{}') INTO kept FROM (
+        SELECT run_id FROM open_steps WHERE run_id >= low AND run_id < high
+        UNION ALL
+        SELECT child_run_id FROM open_steps WHERE child_run_id >= low AND child_run_id < high) AS r (id);
+    RETURN kept;
+END $$;
+
+-- Drops the partitions of a day, or rewrites them with the runs alone that outlive it. Gives `dropped`, `rewritten`,
+-- `nothing` (all of it stays, or it is gone), or `busy`: try again later, all is as it was.
+--
+-- What is kept is copied before anything is locked. Then the tables are locked, so that nobody is between two statements
+-- about a kept run; the rows that can have changed meanwhile are copied (steps are written once, so of these only new
+-- ones), and old and new partitions change places. A CHECK spares ATTACH the reading of what it attaches. Whoever waits for
+-- a row of these tables waits for at most three lock time-outs and the swap: who gets no lock in time gives way.
+--
+-- What waited for the lock must look with a snapshot made after it: one made before sees neither the old partition nor the
+-- rows of the new one. Postgres locks first and then makes the snapshot, for a statement and for each statement of a
+-- VOLATILE function; so no function that reads these tables is STABLE.
+CREATE FUNCTION expire_day(day date) RETURNS text
+LANGUAGE plpgsql
+SET lock_timeout = '100ms'
+SET enable_seqscan = off
+AS $$
+DECLARE
+    low constant uuid := uuid7_floor(day::timestamp AT TIME ZONE 'UTC');
+    high constant uuid := uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
+    suffix constant text := to_char(day, '"_"YYYYMMDD');
+    copy constant text := 'INSERT INTO %1$I SELECT o.* FROM unnest($1) AS k (id) CROSS JOIN LATERAL ('
+        'SELECT * FROM %2$I WHERE %3$I = k.id AND %3$I >= %4$L AND %3$I < %5$L OFFSET 0) AS o ON CONFLICT DO NOTHING';
+    parents text[];
+    kept uuid[];
+    parent text;
+    child text;
+    fresh text;
+    key text;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtext('edgewise.partitions')) THEN
+        RETURN 'busy';
+    END IF;
+    parents := ARRAY(SELECT name FROM unnest(partitioned_tables()) WITH ORDINALITY AS t (name, place)
+                     WHERE to_regclass(name || suffix) IS NOT NULL ORDER BY place);
+    kept := kept_runs(day);
+    IF kept IS NULL OR cardinality(parents) = 0 THEN
+        RETURN 'nothing';
+    END IF;
+    IF cardinality(kept) > 0 THEN
+        FOREACH parent IN ARRAY parents LOOP
+            fresh := parent || suffix || '_kept';
+            key := CASE parent WHEN 'runs' THEN 'id' ELSE 'run_id' END;
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES,'
+                           ' CONSTRAINT of_the_day CHECK (%I >= %L AND %I < %L))', fresh, parent, key, low, key, high);
+            IF parent = 'steps' THEN
+                EXECUTE format(copy, fresh, parent, key, low, high) USING kept;
+            END IF;
+        END LOOP;
+    END IF;
+    FOREACH parent IN ARRAY parents LOOP
+        EXECUTE format('LOCK TABLE ONLY %I IN ACCESS EXCLUSIVE MODE', parent);
+    END LOOP;
+    FOREACH parent IN ARRAY parents LOOP
+        child := parent || suffix;
+        fresh := child || '_kept';
+        key := CASE parent WHEN 'runs' THEN 'id' ELSE 'run_id' END;
+        IF cardinality(kept) > 0 THEN
+            EXECUTE format(copy, fresh, parent, key, low, high) USING kept;
+        END IF;
+        EXECUTE format('DROP TABLE %I', child);
+        IF cardinality(kept) > 0 THEN
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', fresh, child);
+            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, child, low, high);
+            EXECUTE format('ALTER TABLE %I DROP CONSTRAINT of_the_day', child);
+            EXECUTE format('COMMENT ON TABLE %I IS ''rewritten''', child);
+        END IF;
+    END LOOP;
+    RETURN CASE WHEN cardinality(kept) > 0 THEN 'rewritten' ELSE 'dropped' END;
+EXCEPTION
+    WHEN lock_not_available OR deadlock_detected THEN
+        RETURN 'busy';
+END $$;
 
 -- A step that may run, and whom to tell of it.
 CREATE TYPE opened_step AS (run_id uuid, node_id text, item text, priority smallint);
@@ -564,15 +689,16 @@ BEGIN
     END LOOP;
 END $$;
 
--- An item failed: what is open of it is cancelled, or aborted if it is in flight; with `halt`, so is every other item of
--- its iterator, and no further one starts. `body` holds the ids of the nodes inside the iterator. Its run's row is locked.
-CREATE FUNCTION fail_item(run uuid, iterator text, parent text, which integer, reason text, halt boolean, body text[])
+-- An item failed: what is open of it is cancelled, or aborted if it is in flight; if its iterator halts then, so is every
+-- other item of it, and no further one starts. `body` holds the ids of the nodes inside the iterator. Its run's row is locked.
+CREATE FUNCTION fail_item(run uuid, iterator text, parent text, which integer, reason text, body text[])
 RETURNS SETOF opened_step
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
+    halt boolean := (SELECT halts FROM iterations WHERE run_id = run AND node_id = iterator AND item = parent);
     root text := CASE WHEN halt THEN parent ELSE item_path(parent, which) END;
     gone integer;
     ended_place integer;
@@ -932,7 +1058,7 @@ CREATE TYPE taken_step AS (
 -- What woke a step brought it, as JSON: an item, an answer, the end of a child run, or of an iterator the item that stopped
 -- it.
 CREATE FUNCTION brought_by(step open_steps) RETURNS text
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -957,7 +1083,7 @@ END $$;
 
 -- Reads ready steps that are run without a claim; the commit of what they lead to is the claim.
 CREATE FUNCTION read_steps(r_run uuid[], r_node text[], r_item text[]) RETURNS SETOF taken_step
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
@@ -1006,7 +1132,7 @@ END $$;
 -- The outputs of settled steps, for the context of a step that goes on from stored results.
 CREATE FUNCTION step_outputs(r_run uuid[], r_node text[], r_item text[])
 RETURNS TABLE (run_id uuid, node_id text, item text, output text)
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -1023,7 +1149,7 @@ END $$;
 -- What iterators give their bodies: the value of an item, and how many items there are.
 CREATE FUNCTION item_values(r_run uuid[], r_node text[], r_item text[], r_place integer[])
 RETURNS TABLE (run_id uuid, node_id text, item text, place integer, value text, total integer)
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -1039,14 +1165,16 @@ BEGIN
 END $$;
 
 -- Begins an iterator whose step waits for its items; the first of them are open steps already.
-CREATE FUNCTION begin_iteration(run uuid, workspace uuid, iterator text, parent text, first integer, contents text[])
+CREATE FUNCTION begin_iteration(run uuid, iterator text, parent text, first integer, halts boolean, contents text[])
 RETURNS void
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
+DECLARE
+    workspace uuid := (SELECT workspace_id FROM runs WHERE id = run);
 BEGIN
-    INSERT INTO iterations (run_id, workspace_id, total, started, node_id, item)
-    VALUES (run, workspace, cardinality(contents), first, iterator, parent);
+    INSERT INTO iterations (run_id, workspace_id, total, started, halts, node_id, item)
+    VALUES (run, workspace, cardinality(contents), first, halts, iterator, parent);
     INSERT INTO items (run_id, workspace_id, place, open_steps, node_id, item, value)
     SELECT run, workspace, c.place - 1, (c.place <= first)::int, iterator, parent, c.value
     FROM unnest(contents) WITH ORDINALITY AS c (value, place);

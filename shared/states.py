@@ -32,8 +32,8 @@ class StepStatus(StrEnum):
     worker takes it out: by a claim, or by committing the advance that ran it. A crash leaves it ready.
     ``running``: claimed by one incarnation under one claim id. Taken out by the advance that carries this claim id, or
     back to ready by rescue when the incarnation's lease has run out.
-    ``waiting``: for a time, an answer, a child run, its items or a slot (`Waits`). What it waits for turns it ready: the
-    scheduler when Postgres's clock says so, an answer, or the commit that ends the child or the last item.
+    ``waiting``: for a time, an answer, a child run, its items or a slot (`Waits`). What it waits for turns it ready:
+    the scheduler when Postgres's clock says so, an answer, or the commit that ends the child or the last item.
     ``success``, ``failed``, ``skipped``, ``cancelled``: the one result of the step.
     ``retried``: a failed attempt that another attempt follows; history, not the step's result.
     """

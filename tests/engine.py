@@ -20,6 +20,7 @@ from shared.lanes import Doorbell, Reference
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.registry import Registry, default_registry
 from shared.queries import load
+from shared.store import duties
 from tests.graphs import edge, node
 from tests.rows import assert_sound, steps_of  # noqa: F401 — what is asked after an engine has run
 from worker.capacity import Capacity
@@ -261,10 +262,7 @@ class Engine:
 
 async def wake_due(connection: Any, mailbox: Mailbox) -> None:
     """The scheduler's duty: waits that are over become ready, and are announced."""
-    records = await connection.fetch(load("duties")["wake_due"], 1000)
-    mailbox.announce(
-        [Doorbell(Reference(r["run_id"], r["node_id"], r["item"], r["claim"]), 1, new=False) for r in records]
-    )
+    mailbox.announce(await duties.wake_due(connection, 1000))
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> None:

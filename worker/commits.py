@@ -9,8 +9,9 @@ from uuid import UUID
 import asyncpg
 
 from shared.batcher import Batcher, Entry, Waiting
+from shared.lanes import Doorbell
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED
-from shared.store.advance import Advance, Committed, Key, commit, still_mine
+from shared.store.advance import Advance, Committed, commit, follow_up, still_mine
 
 #: Whether an advance was written; false when its step had been taken over.
 Written = bool
@@ -22,15 +23,15 @@ class Commits:
     Args:
         pool: of connections.
         incarnation: gives the id claims are made under.
-        on_joined: called with the joins that a commit made ready.
+        on_opened: called with the steps that a commit made ready, and the runs it started.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, incarnation: Callable[[], UUID], on_joined: Callable[[Sequence[Key]], None]
+        self, pool: asyncpg.Pool, incarnation: Callable[[], UUID], on_opened: Callable[[Sequence[Doorbell]], None]
     ) -> None:
         self._pool = pool
         self._incarnation = incarnation
-        self._on_joined = on_joined
+        self._on_opened = on_opened
         self._batcher: Batcher[Advance, Written] = Batcher(self._flush, name="advance", select=one_ending_per_run)
 
     def enqueue(self, advance: Advance) -> "asyncio.Future[Written]":
@@ -48,16 +49,24 @@ class Commits:
     async def _flush(self, advances: Sequence[Advance], uncertain: bool) -> Sequence[Written]:
         began = perf_counter()
         incarnation = self._incarnation()
-        committed = await commit(self._pool, advances, incarnation)
+        committed = await self._commit(advances, incarnation)
         BATCH_SIZE.labels("advance").observe(len(advances))
         BATCH_SECONDS.labels("advance").observe(perf_counter() - began)
         _count_ended(committed)
-        if committed.joins:
-            self._on_joined(committed.joins)
+        if committed.bells:
+            self._on_opened(committed.bells)
         mine = await self._mine(advances, committed, incarnation) if uncertain else frozenset()
         written = [unit in committed.held or advance.next_claim in mine for unit, advance in enumerate(advances)]
         LOST_UNITS.inc(written.count(False))
         return [done and committed.held.get(unit, True) for unit, done in enumerate(written)]
+
+    async def _commit(self, advances: Sequence[Advance], incarnation: UUID) -> Committed:
+        if not any(advance.needs_transaction for advance in advances):
+            return await commit(self._pool, advances, incarnation)
+        async with self._pool.acquire() as connection, connection.transaction():
+            committed = await commit(connection, advances, incarnation)
+            await follow_up(connection, advances, committed)
+        return committed
 
     async def _mine(
         self, advances: Sequence[Advance], committed: Committed, incarnation: UUID
@@ -73,7 +82,7 @@ class Commits:
 
 def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[Entry[Advance, Written]]:
     """The oldest advances, but none of a run beside one that ends it: that one cancels what it does not know of."""
-    if all(advance.outcome is None for advance, _ in waiting):
+    if not any(advance.ends for advance, _ in waiting):
         return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
     batch: list[Entry[Advance, Written]] = []
     later: Waiting[Advance, Written] = deque()
@@ -81,7 +90,7 @@ def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[E
     ending: set[UUID] = set()
     while waiting and len(batch) < limit:
         entry = waiting.popleft()
-        run_id, ends = entry[0].run_id, entry[0].outcome is not None
+        run_id, ends = entry[0].run_id, entry[0].ends
         if run_id in ending or (ends and run_id in taken):
             later.append(entry)
             ending.add(run_id)  # and what comes after it keeps its place

@@ -17,7 +17,7 @@ from shared.lanes import Doorbell, Reference
 from shared.metrics import STEP_DURATION, STEP_WAIT
 from shared.nodes.base import Outcome
 from shared.states import StepStatus
-from shared.store.advance import Advance, Key, Loaded, put_back, release
+from shared.store.advance import Advance, Loaded, put_back, release
 from worker.capacity import Capacity
 from worker.commits import Commits
 from worker.holdings import Abort, Held
@@ -62,7 +62,7 @@ class Executor:
         self._announcer = announcer
         self._tools = tools
         self._reader = Reader(pool, lambda: incarnation.id)
-        self._commits = Commits(pool, lambda: incarnation.id, self._take_joins)
+        self._commits = Commits(pool, lambda: incarnation.id, self._take_opened)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep_going = True
 
@@ -298,17 +298,16 @@ class Executor:
             ]
         )
 
-    def _take_joins(self, joins: Sequence[Key]) -> None:
-        """Joins that a commit made ready go on here: their last arrival was this worker's."""
-        references = [Reference(*key, claim=False) for key in joins]
-        if self._keep_going:
+    def _take_opened(self, bells: Sequence[Doorbell]) -> None:
+        """Joins, items and iterators that a commit made ready go on here: their last arrival was this worker's."""
+        references = [bell.reference for bell in bells if not bell.new]
+        if self._keep_going and references:
             self._capacity.take(len(references))
             self._spawn_unslotted(self._take_fresh(references))
-        else:
-            self._pass_on(references)
+        self._announcer.announce([bell for bell in bells if bell.new or not self._keep_going])
 
     def _pass_on(self, references: Sequence[Reference]) -> None:
-        """Leave steps to other workers, now that this one stops."""
+        """Leave steps to other workers, now that this one stops; which lane they came by is not known any more."""
         self._announcer.announce([Doorbell(reference, 1, new=False) for reference in references])
 
     async def _give_back(self, claims: Sequence[UUID]) -> None:

@@ -23,11 +23,17 @@ class UnknownNodeTypeError(EdgewiseError):
 
 
 class Blueprint(NamedTuple):
-    """A plan whose nodes are ready to run; ``workflow`` is what templates see under that name."""
+    """A plan whose nodes are ready to run.
+
+    Attributes:
+        workflow: what templates see under that name.
+        finish_branches: whether branches that do not depend on a failed step go on to their end.
+    """
 
     plan: Plan
     nodes: dict[str, CompiledNode]
     workflow: dict[str, Any]
+    finish_branches: bool = False
 
 
 class Plans:
@@ -77,7 +83,9 @@ class Plans:
             raise LookupError(f"workflow version {key} is gone")
         plan = self._plan(record)
         workflow = {"id": encode(Prefix.WORKFLOW, key[0]), "name": record["name"], "version": key[1]}
-        blueprint = Blueprint(plan, self._compile(plan), workflow)
+        settings = decode(record["settings"])
+        finish_branches = settings.get("on_failure") == "finish_branches"
+        blueprint = Blueprint(plan, self._compile(plan), workflow, finish_branches)
         self._kept[key] = blueprint
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)

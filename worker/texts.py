@@ -1,11 +1,13 @@
 """What is stored of a step's end: JSON texts that Postgres takes, whatever a node type came up with."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from shared.errors import StepFailedError
-from shared.jsontext import encode
+from shared.jsontext import decode, encode
 from shared.nodes.base import Outcome
+from shared.store.advance import Loaded
 
 #: The largest output of a step, in bytes of JSON.
 MAX_OUTPUT: Final = 1024 * 1024
@@ -60,6 +62,32 @@ def texts_of_failure(error: StepFailedError) -> tuple[StepFailedError, Texts]:
 def internal_error(error: BaseException) -> StepFailedError:
     """The failure of a step whose node type, or whose storing, broke."""
     return StepFailedError("internal_error", f"Internal error: {type(error).__name__}.")
+
+
+def item_text(value: Any) -> str:
+    """An item of an iterator as JSON text.
+
+    Raises:
+        StepFailedError: if it is too large.
+    """
+    return _limited(encode(value))
+
+
+def item_error(error: StepFailedError) -> str:
+    """What an item failed with, as ``results.failed`` shows it."""
+    return encode({"code": error.code, "message": storable(error.message)})
+
+
+def item_failed(brought: Mapping[str, Any]) -> StepFailedError:
+    """The failure of an iterator that an item stopped."""
+    index, error = brought.get("index"), brought.get("error") or {}
+    return StepFailedError("item_failed", f"Item {index} failed: {error.get('message', 'it was cancelled')}")
+
+
+def brought_by(loaded: Loaded) -> dict[str, Any]:
+    """What woke a step brought: an answer, a child run's end, the item that stopped an iterator."""
+    brought: dict[str, Any] = {} if loaded.brought is None else decode(loaded.brought)
+    return brought
 
 
 def storable(text: str) -> str:

@@ -1,30 +1,38 @@
 """The walk of one run through its graph, from a settled step to the next commit; pure, in memory.
 
 Pure nodes run one after the other here, with no commit between them. A walk stops where something must be durable
-first: before an effect, at a wait, or when nothing is left to do. What it has done by then is one `Advance`.
+first: before an effect, at a wait, or when nothing is left to do. What it has done by then is one `Advance`. It stays
+at one item path: an iterator's items are walks of their own.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.db import Clock
 from shared.errors import StepFailedError
 from shared.graph import advance as graph
 from shared.graph.catalogue import Kind, Mode
+from shared.graph.model import DONE_HANDLE, ERROR_HANDLE
+from shared.graph.paths import depth
 from shared.graph.plan import PlanNode
-from shared.ids import Prefix, encode
-from shared.jsontext import decode
-from shared.metrics import STEPS
-from shared.nodes.base import Outcome, StepContext, TriggerContext
-from shared.states import RunStatus, StepStatus
-from shared.store.advance import Advance, Arrival, Loaded, Opening, Result
+from shared.nodes.base import Outcome, StepContext
+from shared.states import RunStatus, StepStatus, Waits
+from shared.store.advance import Advance, ItemFailure, Loaded, Opening
+from worker.pending import Pending
 from worker.plans import Blueprint
-from worker.texts import BREAKAGES, internal_error, storable, texts_of, texts_of_failure
-
-ROOT_ITEM: Final = "-"
+from worker.scope import Scope
+from worker.texts import (
+    BREAKAGES,
+    brought_by,
+    internal_error,
+    item_error,
+    item_failed,
+    storable,
+    texts_of,
+    texts_of_failure,
+)
 
 
 class Tools(NamedTuple):
@@ -53,46 +61,28 @@ class Walk:
     Args:
         loaded: the step it starts with.
         blueprint: of the run's version.
-        scope: outputs by node id, as far as they are needed from here on.
+        outputs: by node id, as far as they are needed from here on.
+        tools: see `Tools`.
     """
 
     def __init__(self, loaded: Loaded, blueprint: Blueprint, outputs: dict[str, Any], tools: Tools) -> None:
         self.loaded = loaded
         self.blueprint = blueprint
         self._tools = tools
-        self._run_text = encode(Prefix.RUN, loaded.run_id)
+        self._item = loaded.item
         self._held = self._written = (loaded.node_id, loaded.claim_id)
         self._attempt = loaded.attempt
-        self._outputs = outputs
-        self._add_trigger()
-        self._scope: dict[str, Any] = {
-            **outputs,
-            "nodes": outputs,
-            "run": {"id": self._run_text, "trigger_type": loaded.trigger_type},
-            "workflow": blueprint.workflow,
-        }
-        trigger = blueprint.plan.trigger
-        if trigger in outputs:
-            self._scope["trigger"] = outputs[trigger]
+        self._scope = Scope(loaded, blueprint, outputs)
         self._joins: graph.Joins = {}
+        around = self.plan_node.scope
+        self._starts_item = depth(loaded.item) > len(around)
+        if self._starts_item:
+            around = (*around, loaded.node_id)
+        self._iterator = around[-1] if around else None
         self._reset()
 
-    def _add_trigger(self) -> None:
-        """What the trigger gave out is not stored: it is composed of the run's payload again, if it is needed here."""
-        node_id = self.blueprint.plan.trigger
-        if node_id in self._outputs:
-            self._outputs[node_id] = self._compose_trigger().output
-
     def _reset(self) -> None:
-        self._began = self._tools.clock.now()
-        self._results: list[Result] = []
-        self._queue: deque[str] = deque()
-        self._effects: list[PlanNode] = []
-        self._openings: list[Opening] = []
-        self._outcome: str | None = None
-        self._error_message: str | None = None
-        self._output: str | None = None
-        self._abort = False
+        self._pending = Pending(self._tools.clock, self._item, self._held[0])
 
     @property
     def claim_id(self) -> UUID | None:
@@ -106,8 +96,7 @@ class Walk:
 
     def step_context(self) -> StepContext:
         """The context of the held step's attempt."""
-        node = self.plan_node
-        return self._context(node, self._attempt)
+        return self._context(self.plan_node, self._attempt)
 
     async def call(self) -> Outcome:
         """Run the held effect.
@@ -116,10 +105,10 @@ class Walk:
             StepFailedError: if it failed.
         """
         node = self.plan_node
-        return await self.blueprint.nodes[node.id].call(self._scope, self.step_context())
+        return await self.blueprint.nodes[node.id].call(self._scope.names, self.step_context())
 
     def start(self) -> None:
-        """Settle the step it came by, unless that is an effect: run it, pass a skip on, or end a wait that came due.
+        """Settle the step it came by, unless that is an effect: run it, pass a skip on, end a wait, or start an item.
 
         A step that a message brings although its run is being ended is recorded as cancelled instead.
         """
@@ -129,11 +118,14 @@ class Walk:
         self._reset()
         node = self.plan_node
         if not self.loaded.fired:
-            self._skip(node.id)
-        elif node.mode is Mode.WAIT and self.loaded.wake is not None:
-            began = time.perf_counter()
+            self._follow(graph.skip(self.blueprint.plan, node.id, self._joins))
+        elif self._starts_item:
+            self._follow(graph.begin_item(self.blueprint.plan, node.id, self._joins))
+        elif self.loaded.wake is not None and node.mode is Mode.ITERATE:
+            self._gather(node)
+        elif self.loaded.wake is not None and node.mode is Mode.WAIT:
             self._attempt_pure(
-                node, lambda: self.blueprint.nodes[node.id].resume(self._scope, self.step_context()), began
+                node, lambda: self.blueprint.nodes[node.id].resume(self._scope.names, self.step_context())
             )
         else:
             self._enter(node)
@@ -143,7 +135,7 @@ class Walk:
         """The held effect ended; go on through the graph from there."""
         self._reset()
         node = self.plan_node
-        self._began = self._tools.clock.at(time.monotonic() - seconds)
+        self._pending.began = self._tools.clock.at(time.monotonic() - seconds)
         if isinstance(ended, StepFailedError):
             self._failed(node, self._attempt, ended, seconds)
         else:
@@ -153,15 +145,25 @@ class Walk:
     def cancel(self, seconds: float) -> None:
         """The held effect was aborted since its run is being ended."""
         self._reset()
-        self._record(self.plan_node, self._attempt, StepStatus.CANCELLED, seconds)
+        if not (self._starts_item and self._is_first):  # the start of an item is no step of its own
+            self._pending.record(self.plan_node, self._attempt, StepStatus.CANCELLED, seconds)
 
     def fail(self, error: StepFailedError) -> None:
         """The last advance could not be stored: settle the step it held as failed, and nothing else."""
-        self._held, self._attempt = self._written, self.loaded.attempt if self._written[0] == self.loaded.node_id else 1
+        self._held = self._written
+        self._attempt = self.loaded.attempt if self._is_first else 1
         self._reset()
         self._joins.clear()
-        self._failed(self.plan_node, self._attempt, error, 0.0, final=True)
+        if self._starts_item and self._is_first:
+            self._fail_item(error)
+        else:
+            self._failed(self.plan_node, self._attempt, error, 0.0, final=True)
         self._go_on()
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether the walk still holds the step it came by."""
+        return self._held == (self.loaded.node_id, self.loaded.claim_id)
 
     def advance(self, *, keep_going: bool) -> tuple[Advance, Next | None]:
         """What is to be committed now, and the effect to go on with after that.
@@ -169,67 +171,71 @@ class Walk:
         Args:
             keep_going: whether this worker may start another effect; if not, all of them are left to others.
         """
-        following = None
+        pending = self._pending
         self._written = self._held
-        if self._outcome is not None:
-            self._effects, self._openings = [], []
+        if pending.is_over:
+            pending.effects, pending.openings, pending.iterations = [], [], []
             self._joins.clear()
-        for effect in self._effects:
+        following = self._open_effects(keep_going=keep_going)
+        advance = Advance(
+            run_id=self.loaded.run_id,
+            node_id=self._held[0],
+            item=self._item,
+            claim_id=self._held[1],
+            started_at=pending.began,
+            results=pending.results,
+            openings=pending.openings,
+            arrivals=pending.arrivals(self.blueprint.plan, self._joins),
+            outcome=pending.outcome,
+            error_message=pending.error_message,
+            output=pending.output,
+            abort=pending.abort,
+            next_claim=following.claim_id if following else None,
+            iterator=self._iterator,
+            caller=self.loaded.caller,
+            item_failure=pending.item_failure,
+            iterations=pending.iterations,
+        )
+        self._joins.clear()
+        if following is not None:
+            self._held, self._attempt = (following.node.id, following.claim_id), 1
+        return advance, following
+
+    def _open_effects(self, *, keep_going: bool) -> Next | None:
+        """Open the effects that may run now; the walk goes on with the first of them, if it may."""
+        following = None
+        for effect in self._pending.effects:
             claim_id = None
             if keep_going and following is None:
                 claim_id = self._tools.new_id()
                 following = Next(effect, claim_id, 1)
             status = StepStatus.READY if claim_id is None else StepStatus.RUNNING
-            self._openings.append(Opening(effect.id, ROOT_ITEM, status, 1, claim_id, None, claim_first=True))
-        advance = Advance(
-            self.loaded.run_id,
-            self._held[0],
-            ROOT_ITEM,
-            self._held[1],
-            self._began,
-            self._results,
-            self._openings,
-            self._arrivals(),
-            self._outcome,
-            self._error_message,
-            self._output,
-            self._abort,
-            following.claim_id if following else None,
-        )
-        if following is not None:
-            self._held, self._attempt = (following.node.id, following.claim_id), 1
-        return advance, following
-
-    def _arrivals(self) -> list[Arrival]:
-        nodes = self.blueprint.plan.nodes
-        arrivals = [
-            Arrival(name, ROOT_ITEM, counts.arrived, counts.fired, nodes[name].in_degree, nodes[name].need)
-            for name, counts in self._joins.items()
-        ]
-        self._joins.clear()
-        return arrivals
+            self._pending.openings.append(Opening(effect.id, self._item, status, 1, claim_id, None, claim_first=True))
+        return following
 
     def _go_on(self) -> None:
         nodes = self.blueprint.plan.nodes
-        while self._queue and self._outcome is None:
-            self._enter(nodes[self._queue.popleft()])
+        queue = self._pending.queue
+        while queue and not self._pending.is_over:
+            self._enter(nodes[queue.popleft()])
 
     def _enter(self, node: PlanNode) -> None:
         """A node may run now: run it if it is pure, note it if it is an effect, begin it if it waits."""
         if node.mode is Mode.EFFECT:
-            self._effects.append(node)
+            self._pending.effects.append(node)
         elif node.mode is Mode.WAIT:
             self._begin_wait(node)
+        elif node.mode is Mode.ITERATE:
+            self._begin_items(node)
         elif node.kind is Kind.TRIGGER:
-            began = time.perf_counter()
-            self._attempt_pure(node, self._trigger, began)
+            self._attempt_pure(node, self._scope.trigger)
         elif node.settings.disabled:
-            self._succeeded(node, 1, Outcome(self._passed_on(node)), 0.0)
+            self._succeeded(node, 1, Outcome(self._scope.passed_on(node)), 0.0)
         else:
-            began = time.perf_counter()
-            self._attempt_pure(node, lambda: self.blueprint.nodes[node.id].run(self._scope), began)
+            self._attempt_pure(node, lambda: self.blueprint.nodes[node.id].run(self._scope.names))
 
-    def _attempt_pure(self, node: PlanNode, run: Callable[[], Outcome], began: float) -> None:
+    def _attempt_pure(self, node: PlanNode, run: Callable[[], Outcome]) -> None:
+        began = time.perf_counter()
         try:
             outcome = run()
         except StepFailedError as error:
@@ -243,41 +249,49 @@ class Walk:
         return self._attempt if node.id == self._held[0] else 1
 
     def _begin_wait(self, node: PlanNode) -> None:
-        began = time.perf_counter()
         attempt = self._attempt_of(node)
-        try:
-            until = self.blueprint.nodes[node.id].begin(self._scope, self._context(node, attempt)).until
-        except StepFailedError as error:
-            self._failed(node, attempt, error, time.perf_counter() - began)
-        except BREAKAGES as error:
-            self._failed(node, attempt, internal_error(error), time.perf_counter() - began)
+        context = self._context(node, attempt)
+        wait = self._try(node, lambda: self.blueprint.nodes[node.id].begin(self._scope.names, context))
+        if wait is not None:
+            self._pending.wait(node, attempt, wait.until, Waits.TIMER)
+
+    def _begin_items(self, node: PlanNode) -> None:
+        division = self._try(node, lambda: self.blueprint.nodes[node.id].divide(self._scope.names))
+        if division is None:
+            return
+        if division.items:
+            self._try(node, lambda: self._pending.iterate(node, self._attempt_of(node), division))
         else:
-            self._openings.append(
-                Opening(node.id, ROOT_ITEM, StepStatus.WAITING, attempt, None, until, claim_first=False)
-            )
+            nothing = {"results": [], "count": 0, "failed": []}
+            self._succeeded(node, self._attempt_of(node), Outcome(nothing, handle=DONE_HANDLE), 0.0)
 
-    def _trigger(self) -> Outcome:
-        outcome = self._compose_trigger()
-        self._scope["trigger"] = outcome.output
-        return outcome
+    def _gather(self, node: PlanNode) -> None:
+        """An iterator goes on: its items have ended, or one of them has stopped it."""
+        output = self._scope.output(node.id)
+        if self.loaded.wake == "stopped":
+            self._failed(node, self._attempt, item_failed(brought_by(self.loaded)), 0.0)
+        elif isinstance(output, StepFailedError):
+            self._failed(node, self._attempt, output, 0.0)
+        else:
+            self._succeeded(node, self._attempt, Outcome(output or {}, handle=DONE_HANDLE), 0.0)
 
-    def _compose_trigger(self) -> Outcome:
-        payload = decode(self.loaded.trigger_payload)
-        context = TriggerContext(self._run_text, self.loaded.trigger_type, payload)
-        return self.blueprint.nodes[self.blueprint.plan.trigger].trigger(context)
-
-    def _passed_on(self, node: PlanNode) -> dict[str, Any]:
-        """The input of a disabled node: the output of the nearest node before it that ran."""
-        for name, other in reversed(self.blueprint.plan.nodes.items()):
-            if any(node.id in targets for targets in other.outgoing.values()):
-                output: dict[str, Any] | None = self._outputs.get(name)
-                if output is not None:
-                    return output
-        return {}
+    def _try(self, node: PlanNode, begin: Callable[[], Any]) -> Any:
+        """What a node begins with; None if that failed, which is settled then."""
+        began = time.perf_counter()
+        try:
+            return begin()
+        except StepFailedError as error:
+            failure = error
+        except BREAKAGES as error:
+            failure = internal_error(error)
+        self._failed(node, self._attempt_of(node), failure, time.perf_counter() - began)
+        return None
 
     def _succeeded(self, node: PlanNode, attempt: int, outcome: Outcome, seconds: float) -> None:
         try:
-            texts = texts_of(outcome, stored=node.kind is not Kind.TRIGGER)
+            # What a trigger or an iterator gave out is composed when it is read.
+            stored = node.kind is not Kind.TRIGGER and node.mode is not Mode.ITERATE
+            texts = texts_of(outcome, stored=stored)
             progress = graph.end(self.blueprint.plan, node.id, outcome.handle, self._joins)
         except StepFailedError as error:
             self._failed(node, attempt, error, seconds)
@@ -285,24 +299,15 @@ class Walk:
         except BREAKAGES as error:  # no outcome, no JSON, or none of its handles
             self._failed(node, attempt, internal_error(error), seconds)
             return
-        self._see(node.id, outcome.output)
-        self._record(
-            node,
-            attempt,
-            StepStatus.SUCCESS,
-            seconds,
-            handle=outcome.handle,
-            output=texts.output,
-            step_input=texts.step_input,
-        )
+        self._scope.see(node.id, outcome.output)
+        self._pending.record(node, attempt, StepStatus.SUCCESS, seconds, texts, outcome.handle)
         if outcome.terminate is None:
             self._follow(progress)
-        else:
-            self._outcome = outcome.terminate.status
-            self._abort = True
-            if outcome.terminate.status == "failed" and outcome.terminate.message is not None:
-                self._error_message = storable(outcome.terminate.message)
-            self._output = texts.run_output
+            return
+        self._pending.outcome, self._pending.abort = outcome.terminate.status, True
+        if outcome.terminate.status == "failed" and outcome.terminate.message is not None:
+            self._pending.error_message = storable(outcome.terminate.message)
+        self._pending.output = texts.run_output
 
     def _failed(
         self, node: PlanNode, attempt: int, error: StepFailedError, seconds: float, *, final: bool = False
@@ -311,77 +316,44 @@ class Walk:
         retry = node.settings.retry
         if retry is not None and not final and attempt < retry.max_attempts and error.category in retry.on:
             delay = graph.backoff(retry, attempt, error.retry_in, self._tools.random())
-            self._record(node, attempt, StepStatus.RETRIED, seconds, step_input=texts.step_input, error=texts.error)
-            due = self._tools.clock.at(time.monotonic() + delay)
-            self._openings.append(
-                Opening(node.id, ROOT_ITEM, StepStatus.WAITING, attempt + 1, None, due, claim_first=True)
-            )
+            self._pending.record(node, attempt, StepStatus.RETRIED, seconds, texts._replace(output=None))
+            self._pending.retry(node, attempt, delay)
         elif node.settings.continue_on_error:
-            self._see(node.id, error.as_output())
-            self._record(
-                node,
-                attempt,
-                StepStatus.FAILED,
-                seconds,
-                handle="error",
-                output=texts.output,
-                step_input=texts.step_input,
-                error=texts.error,
-            )
-            self._follow(graph.end(self.blueprint.plan, node.id, "error", self._joins))
+            self._scope.see(node.id, error.as_output())
+            self._pending.record(node, attempt, StepStatus.FAILED, seconds, texts, ERROR_HANDLE)
+            self._follow(graph.end(self.blueprint.plan, node.id, ERROR_HANDLE, self._joins))
         else:
-            self._record(node, attempt, StepStatus.FAILED, seconds, step_input=texts.step_input, error=texts.error)
-            self._outcome, self._error_message = RunStatus.FAILED, storable(error.message)
+            self._pending.record(node, attempt, StepStatus.FAILED, seconds, texts._replace(output=None))
+            self._uncaught(node, error)
 
-    def _skip(self, node_id: str) -> None:
-        self._follow(graph.skip(self.blueprint.plan, node_id, self._joins))
+    def _uncaught(self, node: PlanNode, error: StepFailedError) -> None:
+        """A failure that nothing catches: it fails the item it lies in, or the run."""
+        if self._iterator is not None:
+            self._fail_item(error)
+            return
+        self._pending.error_message = self._pending.error_message or storable(error.message)
+        if self.blueprint.finish_branches:
+            self._follow(graph.fail(self.blueprint.plan, node.id, self._joins))
+        else:
+            self._pending.outcome = RunStatus.FAILED
+
+    def _fail_item(self, error: StepFailedError) -> None:
+        body = self.blueprint.plan.bodies[self._iterator or ""]
+        self._pending.item_failure = ItemFailure(item_error(error), body)
 
     def _follow(self, progress: graph.Progress) -> None:
         for name in progress.skipped:
-            self._see(name, None)
-            self._record(self.blueprint.plan.nodes[name], 1, StepStatus.SKIPPED, 0.0)
-        self._queue.extend(progress.ready)
-
-    def _see(self, node_id: str, output: dict[str, Any] | None) -> None:
-        """Put an output into the context of what follows; a skipped ancestor is nil."""
-        self._outputs[node_id] = output
-        self._scope[node_id] = output
-
-    def _record(  # noqa: PLR0917
-        self,
-        node: PlanNode,
-        attempt: int,
-        status: StepStatus,
-        seconds: float,
-        handle: str | None = None,
-        output: str | None = None,
-        step_input: str | None = None,
-        error: str | None = None,
-    ) -> None:
-        STEPS.labels(node.component, status).inc()
-        self._results.append(
-            Result(
-                node.id == self._held[0],
-                node.id,
-                ROOT_ITEM,
-                attempt,
-                status,
-                handle,
-                output,
-                step_input,
-                error,
-                self._tools.clock.at(time.monotonic() - seconds),
-                int(seconds * 1000),
-            )
-        )
+            self._scope.see(name, None)
+            self._pending.record(self.blueprint.plan.nodes[name], 1, StepStatus.SKIPPED, 0.0)
+        self._pending.queue.extend(progress.ready)
 
     def _context(self, node: PlanNode, attempt: int) -> StepContext:
         return StepContext(
-            run_id=self._run_text,
+            run_id=self._scope.run_id,
             node_id=node.id,
-            item=ROOT_ITEM,
+            item=self._item,
             attempt=attempt,
-            idempotency_key=f"{self._run_text}:{node.id}:{ROOT_ITEM}",
+            idempotency_key=f"{self._scope.run_id}:{node.id}:{self._item}",
             now=self._tools.clock.now(),
             timeout=node.timeout,
             egress=self._tools.egress,

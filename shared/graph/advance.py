@@ -66,6 +66,23 @@ def end(plan: Plan, node_id: str, handle: str | None, joins: Joins) -> Progress:
     return progress
 
 
+def fail(plan: Plan, node_id: str, joins: Joins) -> Progress:
+    """A node failed and the other branches go on: all its edges are dead."""
+    progress = Progress([], [])
+    for group in plan.groups[node_id]:
+        _settle(plan, group, joins, progress, fires=False)
+    _pass_on(plan, joins, progress)
+    return progress
+
+
+def begin_item(plan: Plan, iterator: str, joins: Joins) -> Progress:
+    """An item of an iterator starts: the edges to its body fire."""
+    progress = Progress([], [])
+    for group in plan.item_groups[iterator]:
+        _settle(plan, group, joins, progress, fires=True)
+    return progress
+
+
 def skip(plan: Plan, node_id: str, joins: Joins) -> Progress:
     """A node is skipped: all its edges are dead. It stands first in ``skipped``."""
     progress = Progress([], [node_id])

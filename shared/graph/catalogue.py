@@ -28,11 +28,13 @@ class Mode(StrEnum):
     ``pure``: `NodeType.run`, in process, microseconds, touches nothing outside; may be run again at will.
     ``effect``: `NodeType.call`, after a commit that says it is running; at least once, with the same key.
     ``wait``: `NodeType.begin` says until when; the step is a row in Postgres meanwhile; `NodeType.resume` ends it.
+    ``iterate``: `NodeType.divide` gives items; the nodes behind its handle ``item`` run once for each, then ``done``.
     """
 
     PURE = "pure"
     EFFECT = "effect"
     WAIT = "wait"
+    ITERATE = "iterate"
 
 
 class Catalogue(Protocol):

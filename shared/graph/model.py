@@ -20,6 +20,9 @@ MAX_EDGE_ID: Final = 255
 RESERVED_IDS: Final = ("vault", "run", "workflow", "nodes", "env")
 TRIGGER_ID: Final = "trigger"
 ERROR_HANDLE: Final = "error"
+#: The handles of an iterator: the body behind the first runs once per item, the second fires when all have ended.
+ITEM_HANDLE: Final = "item"
+DONE_HANDLE: Final = "done"
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ENGINE_FIELDS: Final = frozenset((*SETTINGS_FIELDS, *DOCUMENTATION_FIELDS))
 

@@ -9,13 +9,13 @@ import msgspec
 
 from shared.errors import EdgewiseError, InvalidError
 from shared.graph.catalogue import Catalogue, Kind, Mode
-from shared.graph.model import ERROR_HANDLE, TRIGGER_ID, Edge, Node
+from shared.graph.model import ERROR_HANDLE, ITEM_HANDLE, TRIGGER_ID, Edge, Node
 from shared.graph.settings import JoinCount, NodeSettings
 from shared.graph.topology import ancestors, members
 from shared.graph.validate import Graph, analyse
 
 #: Rises with every change that older code would misread. A plan of another format is compiled again from its source.
-PLAN_FORMAT: Final = 1
+PLAN_FORMAT: Final = 2
 UNNAMED: Final = ""
 _TIMEOUT: Final = 300.0
 _WAIT_TIMEOUT: Final = 7 * 24 * 3600.0
@@ -40,6 +40,7 @@ class PlanNode(msgspec.Struct, frozen=True):
         effect_ahead: this node or one behind it is an effect or a wait.
         references: ids of the ancestors its own templates name.
         reads_all: its templates look up ``nodes`` by a computed id, so any ancestor may be meant.
+        scope: the iterators it lies in, outermost first.
     """
 
     id: str
@@ -56,6 +57,7 @@ class PlanNode(msgspec.Struct, frozen=True):
     effect_ahead: bool
     references: tuple[str, ...]
     reads_all: bool
+    scope: tuple[str, ...] = ()
 
 
 class Group(NamedTuple):
@@ -75,8 +77,59 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def groups(self) -> dict[str, tuple[Group, ...]]:
-        """For each node, its targets by handle, split for `shared.graph.advance`."""
-        return {name: _groups(node, self.nodes) for name, node in self.nodes.items()}
+        """For each node but for iterators' bodies, its targets by handle, split for `shared.graph.advance`."""
+        return {name: _groups(node, self.nodes, of_items=False) for name, node in self.nodes.items()}
+
+    @cached_property
+    def item_groups(self) -> dict[str, tuple[Group, ...]]:
+        """For each iterator, what an item begins with."""
+        return {name: _groups(self.nodes[name], self.nodes, of_items=True) for name in self.bodies}
+
+    @cached_property
+    def bodies(self) -> dict[str, tuple[str, ...]]:
+        """For each iterator, the nodes inside it, those of iterators in it included."""
+        inside: dict[str, list[str]] = {name: [] for name, node in self.nodes.items() if node.mode is Mode.ITERATE}
+        for name, node in self.nodes.items():
+            for iterator in node.scope:
+                inside[iterator].append(name)
+        return {iterator: tuple(names) for iterator, names in inside.items()}
+
+    @cached_property
+    def leaves(self) -> dict[str, tuple[str, ...]]:
+        """For each iterator, the nodes of its body proper that nothing follows: what they give out are its results."""
+        return {
+            iterator: tuple(name for name in names if self._is_leaf(name, iterator))
+            for iterator, names in self.bodies.items()
+        }
+
+    def _is_leaf(self, name: str, iterator: str) -> bool:
+        node = self.nodes[name]
+        return node.scope[-1] == iterator and not node.outgoing.keys() - {
+            ITEM_HANDLE if node.mode is Mode.ITERATE else None
+        }
+
+    @cached_property
+    def read_iterators(self) -> frozenset[str]:
+        """The iterators whose results a node behind them reads, or an iterator around them gives out."""
+        read: set[str] = set()
+        for node in self.nodes.values():
+            read.update(other for other in self.bodies if self._reads_results(node, other))
+        return frozenset(read)
+
+    def _reads_results(self, node: PlanNode, iterator: str) -> bool:
+        if iterator in node.scope:
+            return False
+        return iterator in node.references or (
+            (node.reads_all or node.settings.disabled) and iterator in self.ancestors_of(node.id)
+        )
+
+    def ancestors_of(self, node_id: str) -> list[str]:
+        """The ids of a node's ancestors, in the order of the plan."""
+        return members(self._above[node_id], self._order)
+
+    @cached_property
+    def _above(self) -> dict[str, int]:
+        return ancestors(self._order, {name: _targets(node) for name, node in self.nodes.items()})
 
     @cached_property
     def _order(self) -> list[str]:
@@ -87,7 +140,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
         """For each node, the ancestors it or a node behind it reads or passes on, as bits by their place."""
         place = {name: index for index, name in enumerate(self._order)}
         successors = {name: _targets(node) for name, node in self.nodes.items()}
-        above = ancestors(self._order, successors)
+        above = self._above
         passed_on = self._passed_on(place)
         read: dict[str, int] = {}
         for name in reversed(self._order):
@@ -130,7 +183,9 @@ def compile_plan(nodes: Any, edges: Any, catalogue: Catalogue) -> Plan:
     outgoing, in_degree = _wire(graph)
     ahead = _effects_ahead(graph, outgoing)
     compiled = {
-        name: _plan_node(graph.nodes[name], trigger.id, in_degree[name], outgoing[name], effect_ahead=ahead[name])
+        name: _plan_node(
+            graph.nodes[name], trigger.id, in_degree[name], outgoing[name], graph.scopes[name], effect_ahead=ahead[name]
+        )
         for name in graph.order
     }
     return Plan(PLAN_FORMAT, trigger.id, compiled)
@@ -199,7 +254,13 @@ def _effects_ahead(graph: Graph, outgoing: Mapping[str, Mapping[str, Sequence[st
 
 
 def _plan_node(
-    node: Node, trigger: str, in_degree: int, outgoing: Mapping[str, Sequence[str]], *, effect_ahead: bool
+    node: Node,
+    trigger: str,
+    in_degree: int,
+    outgoing: Mapping[str, Sequence[str]],
+    scope: tuple[str, ...],
+    *,
+    effect_ahead: bool,
 ) -> PlanNode:
     default = _WAIT_TIMEOUT if node.mode is Mode.WAIT else _TIMEOUT
     references = {trigger if root == TRIGGER_ID else root for root in node.roots}
@@ -218,6 +279,7 @@ def _plan_node(
         effect_ahead=effect_ahead,
         references=tuple(sorted(references - {"run", "workflow", "vault", "nodes"})),
         reads_all="nodes" in references,
+        scope=scope,
     )
 
 
@@ -235,9 +297,11 @@ def _targets(node: PlanNode) -> list[str]:
     return [target for targets in node.outgoing.values() for target in targets]
 
 
-def _groups(node: PlanNode, nodes: Mapping[str, PlanNode]) -> tuple[Group, ...]:
+def _groups(node: PlanNode, nodes: Mapping[str, PlanNode], *, of_items: bool) -> tuple[Group, ...]:
     groups = []
     for handle, targets in node.outgoing.items():
+        if (node.mode is Mode.ITERATE and handle == ITEM_HANDLE) is not of_items:
+            continue
         singles = tuple(target for target in targets if nodes[target].in_degree == 1)
         joins = {target: targets.count(target) for target in targets if nodes[target].in_degree > 1}
         groups.append(Group(handle, singles, tuple(joins.items())))

@@ -74,8 +74,8 @@ _RULES: Final = {
 }
 _PLACES: Final = {
     "continue_on_error": "actions",
-    "timeout": "actions",
-    "retry": "actions",
+    "timeout": "actions other than iterators",
+    "retry": "actions other than iterators",
     "join": "nodes other than the trigger",
     "disabled": "actions with a single output that do not wait",
 }
@@ -133,10 +133,11 @@ def misplaced(settings: NodeSettings, kind: Kind, mode: Mode, handles: tuple[str
     if settings is DEFAULT:
         return []
     action = kind is Kind.ACTION
+    attempted = action and mode is not Mode.ITERATE
     taken = {
         "continue_on_error": action,
-        "timeout": action,
-        "retry": action,
+        "timeout": attempted,
+        "retry": attempted,
         "join": kind is not Kind.TRIGGER,
         "disabled": action and mode is not Mode.WAIT and not handles,
     }

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from shared.errors import Fault
 from shared.graph.catalogue import CONTEXT_ROOTS, Catalogue, Kind
+from shared.graph.iterators import iterator_faults, scopes
 from shared.graph.model import ERROR_HANDLE, TRIGGER_ID, Edge, Node, Reader
 from shared.graph.settings import JoinCount, misplaced
 from shared.graph.suggest import Nearest, clean, listed, shown
@@ -28,6 +29,7 @@ class Graph:
         trigger: None unless there is exactly one.
         order: ids, each before what it leads to, the trigger first.
         above: for each node, its ancestors as bits at their place in ``order``.
+        scopes: for each node, the iterators it lies in, outermost first.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -35,6 +37,7 @@ class Graph:
     trigger: Node | None = None
     order: list[str] = field(default_factory=list)
     above: dict[str, int] = field(default_factory=dict)
+    scopes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -63,6 +66,8 @@ def analyse(nodes: Any, edges: Any, catalogue: Catalogue) -> Graph:
     for edge in graph.edges:
         graph.faults += _handle_faults(edge, graph.nodes[edge.source], nearest)
     graph.faults += _join_faults(graph)
+    graph.scopes = scopes(graph.nodes, graph.edges, graph.order)
+    graph.faults += iterator_faults(graph.nodes, graph.edges, graph.scopes)
     graph.faults += _reference_faults(graph, nearest)
     return graph
 

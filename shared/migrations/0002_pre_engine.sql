@@ -50,6 +50,7 @@ CREATE TABLE iterations (
     started       integer NOT NULL CHECK (started BETWEEN 1 AND total),
     finished      integer NOT NULL DEFAULT 0 CHECK (finished BETWEEN 0 AND started),
     failed        integer NOT NULL DEFAULT 0 CHECK (failed BETWEEN 0 AND finished),
+    halts         boolean NOT NULL,
     stopped       boolean NOT NULL DEFAULT false,
     node_id       text NOT NULL,
     item          text NOT NULL,
@@ -316,15 +317,16 @@ BEGIN
     END LOOP;
 END $$;
 
--- An item failed: what is open of it is cancelled, or aborted if it is in flight; with `halt`, so is every other item of
--- its iterator, and no further one starts. `body` holds the ids of the nodes inside the iterator. Its run's row is locked.
-CREATE FUNCTION fail_item(run uuid, iterator text, parent text, which integer, reason text, halt boolean, body text[])
+-- An item failed: what is open of it is cancelled, or aborted if it is in flight; if its iterator halts then, so is every
+-- other item of it, and no further one starts. `body` holds the ids of the nodes inside the iterator. Its run's row is locked.
+CREATE FUNCTION fail_item(run uuid, iterator text, parent text, which integer, reason text, body text[])
 RETURNS SETOF opened_step
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
+    halt boolean := (SELECT halts FROM iterations WHERE run_id = run AND node_id = iterator AND item = parent);
     root text := CASE WHEN halt THEN parent ELSE item_path(parent, which) END;
     gone integer;
     ended_place integer;
@@ -791,14 +793,16 @@ BEGIN
 END $$;
 
 -- Begins an iterator whose step waits for its items; the first of them are open steps already.
-CREATE FUNCTION begin_iteration(run uuid, workspace uuid, iterator text, parent text, first integer, contents text[])
+CREATE FUNCTION begin_iteration(run uuid, iterator text, parent text, first integer, halts boolean, contents text[])
 RETURNS void
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 AS $$
+DECLARE
+    workspace uuid := (SELECT workspace_id FROM runs WHERE id = run);
 BEGIN
-    INSERT INTO iterations (run_id, workspace_id, total, started, node_id, item)
-    VALUES (run, workspace, cardinality(contents), first, iterator, parent);
+    INSERT INTO iterations (run_id, workspace_id, total, started, halts, node_id, item)
+    VALUES (run, workspace, cardinality(contents), first, halts, iterator, parent);
     INSERT INTO items (run_id, workspace_id, place, open_steps, node_id, item, value)
     SELECT run, workspace, c.place - 1, (c.place <= first)::int, iterator, parent, c.value
     FROM unnest(contents) WITH ORDINALITY AS c (value, place);

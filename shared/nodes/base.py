@@ -17,6 +17,7 @@ from shared.templates.fields import Rendering
 __all__ = [
     "CompiledNode",
     "DataT",
+    "Division",
     "Kind",
     "Mode",
     "NodeType",
@@ -56,6 +57,20 @@ class Wait(msgspec.Struct, frozen=True):
     """The step waits until a moment of Postgres's clock."""
 
     until: datetime
+
+
+class Division(msgspec.Struct, frozen=True):
+    """What an iterator goes over.
+
+    Attributes:
+        items: at most 10,000 values.
+        concurrency: how many of them may be under way at once.
+        halts: whether a failed item stops the others.
+    """
+
+    items: list[Any]
+    concurrency: int
+    halts: bool
 
 
 class StepContext(msgspec.Struct, frozen=True):
@@ -105,7 +120,7 @@ class NodeType(Generic[DataT]):
         aliases: other names accepted on input.
         title: for people.
         kind, mode: see `Kind` and `Mode`. A pure type implements `run` (a trigger `trigger`), an effect `call`, a wait
-            `begin` and `resume`.
+            `begin` and `resume`, an iterator `divide`.
         data_type: the Struct of ``data`` without the fields every node takes; a field's annotation says how templates
             in it are rendered (`shared.nodes.fields`).
         example: a ``data`` object that validates, and runs in the conformance suite.
@@ -164,6 +179,14 @@ class NodeType(Generic[DataT]):
         """End a wait that came due."""
         raise NotImplementedError
 
+    def divide(self, data: DataT) -> Division:
+        """Say what an iterator goes over.
+
+        Raises:
+            StepFailedError: if that is no list, or too long a one.
+        """
+        raise NotImplementedError
+
 
 class CompiledNode(Protocol):
     """A node of one workflow version, ready to run: templates parsed, constant data converted. Cached by the worker."""
@@ -188,3 +211,6 @@ class CompiledNode(Protocol):
 
     def resume(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """Render the data and end the wait."""
+
+    def divide(self, scope: Mapping[str, Any]) -> Division:
+        """Render the data and say what the iterator goes over."""

@@ -6,7 +6,7 @@ from typing import Any, Generic
 import msgspec
 
 from shared.errors import StepFailedError
-from shared.nodes.base import DataT, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import DataT, Division, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import Field
 from shared.templates.fields import Render, Rendering, renderer
@@ -51,6 +51,10 @@ class Compiled(Generic[DataT]):
     def resume(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """See `NodeType.resume`."""
         return self._type.resume(self._render(scope), context)
+
+    def divide(self, scope: Mapping[str, Any]) -> Division:
+        """See `NodeType.divide`."""
+        return self._type.divide(self._render(scope))
 
     def _render(self, scope: Mapping[str, Any]) -> DataT:
         if self._data is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from shared.errors import StepFailedError
-from shared.nodes.base import NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import Division, NodeType, Outcome, StepContext, TriggerContext, Wait
 
 
 class Unusable:
@@ -40,6 +40,10 @@ class Unusable:
     def resume(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """Fail."""
         self._fail(scope, context)
+
+    def divide(self, scope: Mapping[str, Any]) -> Division:
+        """Fail."""
+        self._fail(scope)
 
     def _fail(self, *_: object) -> NoReturn:
         raise StepFailedError("invalid_data", f"The node cannot run: {self._reason}")

@@ -1,27 +1,43 @@
 -- name: commit
 -- Commits a batch of advances; `commit_advances` in shared/schema.sql says what the parameters are.
 SELECT kind, unit, run_id, node_id, item, flag, status, seconds FROM commit_advances(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-    $25, $26, $27, $28, $29, $30, $31, $32, $33,
-    $34, $35, $36, $37, $38, $39, $40,
-    $41, $42);
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+    $13, $14, $15, $16, $17, $18,
+    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31,
+    $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
+    $43, $44, $45, $46, $47, $48, $49,
+    $50, $51, $52, $53);
+
+-- name: begin_iteration
+-- Begins an iterator (run, node, item, how many of its items are open steps already, whether a failed
+-- item stops the others, the items); `begin_iteration` in
+-- shared/schema.sql.
+SELECT begin_iteration($1, $2, $3, $4, $5, $6);
+
+-- name: fail_item
+-- Fails an item (run, iterator, its path, place, error, the iterator's body);
+-- `fail_item` in shared/schema.sql.
+SELECT run_id, node_id, item, priority FROM fail_item($1, $2, $3, $4, $5, $6);
 
 -- name: still_mine
 -- Which of these claim ids are in force; asked when a commit's outcome was unknown.
 SELECT claim_id FROM open_steps WHERE claim_id = ANY ($1::uuid[]) AND incarnation_id = $2::uuid;
 
 -- name: claim
--- Takes ready steps under fresh claim ids, and reads them; `claim_steps` in shared/schema.sql.
-SELECT * FROM claim_steps($1, $2, $3, $4, $5);
+-- Takes ready steps under fresh claim ids, and reads them; `take_steps` in shared/schema.sql.
+SELECT * FROM take_steps($1, $2, $3, $4, $5);
 
 -- name: load
--- Reads ready steps without taking them; `load_steps` in shared/schema.sql.
-SELECT * FROM load_steps($1, $2, $3);
+-- Reads ready steps without taking them; `read_steps` in shared/schema.sql.
+SELECT * FROM read_steps($1, $2, $3);
 
 -- name: outputs
--- The outputs of settled steps by run and node; `step_outputs` in shared/schema.sql.
-SELECT run_id, node_id, output FROM step_outputs($1, $2);
+-- The outputs of settled steps by run, node and item; `step_outputs` in shared/schema.sql.
+SELECT run_id, node_id, item, output FROM step_outputs($1, $2, $3);
+
+-- name: item_values
+-- Values of items, and how many there are, by run, iterator, its path and place; `item_values` in shared/schema.sql.
+SELECT run_id, node_id, item, place, value, total FROM item_values($1, $2, $3, $4);
 
 -- name: release
 -- Gives claimed steps back, unsent, so that they are sent again: at shutdown, or when a claim is not known here.

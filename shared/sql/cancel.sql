@@ -25,7 +25,7 @@ WITH ending AS MATERIALIZED (
 ), removed AS (
     DELETE FROM open_steps o USING judged j
     WHERE o.run_id = j.run_id AND o.node_id = j.node_id AND o.item = j.item AND NOT j.in_flight
-    RETURNING o.run_id, o.node_id, o.item, o.attempt, j.started_at
+    RETURNING o.run_id, o.node_id, o.item, o.attempt, o.wake, j.started_at
 ), stopped AS (
     UPDATE open_steps o SET stop = true FROM judged j
     WHERE $4::boolean AND o.run_id = j.run_id AND o.node_id = j.node_id AND o.item = j.item AND j.in_flight AND NOT o.stop
@@ -35,6 +35,7 @@ WITH ending AS MATERIALIZED (
            e.seq + (row_number() OVER (PARTITION BY c.run_id ORDER BY c.node_id, c.item))::int - 1, 0, c.started_at, c.attempt,
            c.node_id, c.item, 'cancelled'
     FROM removed c JOIN ending e ON e.id = c.run_id
+    WHERE c.wake IS DISTINCT FROM 'item'  -- the start of an item is no step of its own
 ), ended AS (
     UPDATE runs r
     SET outcome = coalesce(r.outcome, 'cancelled'),

@@ -8,15 +8,25 @@ SELECT coalesce((SELECT due_at FROM open_steps WHERE status = 'waiting' ORDER BY
                  WHERE is_active AND deleted_at IS NULL AND next_run_at IS NOT NULL
                  ORDER BY next_run_at LIMIT 1) <= now(), false) AS slots;
 
--- name: wake_due
--- Ends at most $1 waits that are over. Only a wait proper (which need not be claimed) is told that its timer woke it: a
--- retry just runs again.
+-- name: wake_retries
+-- Makes at most $1 steps ready whose next attempt is due. Code before 0002 left `waits` null; its retries are what must be
+-- claimed first.
 UPDATE open_steps
-SET status = 'ready', wake = CASE WHEN claim_first THEN wake ELSE 'timer' END, sent_at = now(), sends = 1
-WHERE ctid = ANY (ARRAY(SELECT ctid FROM open_steps WHERE status = 'waiting' AND due_at <= now()
+SET status = 'ready', waits = NULL, sent_at = now(), sends = 1
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM open_steps
+                        WHERE status = 'waiting' AND due_at <= now() AND coalesce(waits = 'retry', claim_first)
                         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
   AND status = 'waiting'
-RETURNING run_id, node_id, item, claim_first AS claim, priority, false AS new, false AS ended;
+RETURNING run_id, node_id, item, true AS claim, priority, false AS new, false AS ended;
+
+-- name: wake_timers
+-- Ends at most $1 waits whose time has come: delays, and time-outs of waits for others; `wake_steps` in shared/schema.sql.
+SELECT w.run_id, w.node_id, w.item, false AS claim, w.priority, false AS new, false AS ended
+FROM (SELECT array_agg(run_id) AS runs, array_agg(node_id) AS nodes, array_agg(item) AS items
+      FROM (SELECT run_id, node_id, item FROM open_steps
+            WHERE status = 'waiting' AND due_at <= now() AND NOT coalesce(waits = 'retry', claim_first)
+            ORDER BY due_at LIMIT $1) AS due) AS d
+CROSS JOIN LATERAL wake_steps(d.runs, d.nodes, d.items, 'timer', true) AS w;
 
 -- name: top_up
 -- Marks about $1 steps as sent, shared out evenly over workspaces and then over workflows, and at most so many of each

@@ -1,5 +1,6 @@
 """Committing advances, claiming and loading steps: what a worker writes and reads on the way of a run."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -7,8 +8,10 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.lanes import Reference
+from shared.graph.paths import child, split
+from shared.lanes import Doorbell, Reference
 from shared.queries import load
+from shared.states import StepStatus, Waits
 
 _SQL = load("advance")
 
@@ -50,7 +53,13 @@ class Result(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """A step that opens: ``running`` under a claim of the worker itself, ``ready`` for others, or ``waiting``."""
+    """A step that opens: ``running`` under a claim of the worker itself, ``ready`` for others, or ``waiting``.
+
+    Attributes:
+        waits: what a waiting step waits for (`shared.states.Waits`).
+        child_run_id: the run it waits for.
+        wake: ``item`` for the start of an iterator's item.
+    """
 
     node_id: str
     item: str
@@ -59,6 +68,14 @@ class Opening(NamedTuple):
     claim_id: UUID | None
     due_at: datetime | None
     claim_first: bool
+    waits: str | None = None
+    child_run_id: UUID | None = None
+    wake: str | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it counts against its run's time-out: ready, running or between retries."""
+        return self.status != StepStatus.WAITING or self.waits == Waits.RETRY
 
 
 class Arrival(NamedTuple):
@@ -72,6 +89,34 @@ class Arrival(NamedTuple):
     need: int
 
 
+class Iteration(NamedTuple):
+    """An iterator that begins.
+
+    Attributes:
+        first: how many of its items are among the openings.
+        halts: whether a failed item stops the others.
+        contents: the items as JSON texts.
+    """
+
+    node_id: str
+    item: str
+    first: int
+    halts: bool
+    contents: Sequence[str]
+
+
+class ItemFailure(NamedTuple):
+    """The item that the held step belongs to failed.
+
+    Attributes:
+        error: ``{code, message}`` as JSON.
+        body: the nodes inside the iterator.
+    """
+
+    error: str
+    body: Sequence[str]
+
+
 class Advance(NamedTuple):
     """All that one run writes together.
 
@@ -80,6 +125,9 @@ class Advance(NamedTuple):
         outcome: the status the run is to end with, decided by this advance; None if it goes on.
         abort: the outcome is `terminate`'s: steps in flight are aborted, not awaited.
         next_claim: of the opening this worker goes on with, if any.
+        error_message: beside no outcome: the run fails with it once every branch has ended (``finish_branches``).
+        iterator: the innermost one that the held step lies in; its `item` is one of that iterator's.
+        caller: the run that waits for this one.
     """
 
     run_id: UUID
@@ -95,15 +143,35 @@ class Advance(NamedTuple):
     output: str | None = None
     abort: bool = False
     next_claim: UUID | None = None
+    iterator: str | None = None
+    caller: UUID | None = None
+    item_failure: ItemFailure | None = None
+    iterations: Sequence[Iteration] = ()
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends its run or its item, so that nothing else of the run may be in its batch."""
+        return self.outcome is not None or self.item_failure is not None
+
+    @property
+    def needs_transaction(self) -> bool:
+        """Whether more than the one statement belongs to it."""
+        return self.item_failure is not None or bool(self.iterations)
 
 
 class Ended(NamedTuple):
-    """A run that a commit made terminal; ``seconds`` from accepted to terminal."""
+    """A run that a commit made terminal.
+
+    Attributes:
+        seconds: from accepted to terminal.
+        freed: it may have held a concurrency slot, which is free now.
+    """
 
     run_id: UUID
     status: str
     trigger_type: str
     seconds: float
+    freed: bool
 
 
 class Committed(NamedTuple):
@@ -111,17 +179,32 @@ class Committed(NamedTuple):
 
     Attributes:
         held: which units (by their place in the batch) were written; True if the run goes on, False if only the held
-            step's own result was recorded since the run is being ended.
-        joins: joins that became ready, as keys.
+            step's own result was recorded since the run, or its item, is being ended.
+        bells: steps that became ready by it: joins, items, iterators and callers; and runs it started (``new``).
     """
 
     held: dict[int, bool]
-    joins: list[Key]
+    bells: list[Doorbell]
     ended: list[Ended]
+
+    @property
+    def joins(self) -> list[Key]:
+        """The steps of runs under way that became ready, as keys."""
+        return [
+            (bell.reference.run_id, bell.reference.node_id, bell.reference.item) for bell in self.bells if not bell.new
+        ]
 
 
 class Loaded(NamedTuple):
-    """A step and what is needed to run it; ``ending``: its run is being ended, so it is not to be run any more."""
+    """A step and what is needed to run it.
+
+    Attributes:
+        ending: its run is being ended, so it is not to be run any more.
+        brought: what woke it brought, as JSON: an answer, a child run's end, the item that stopped an iterator.
+        caller: the run that waits for this one.
+        slots: how many concurrency slots the run holds; -1 if it has still to get one.
+        depth: how many runs stand above it.
+    """
 
     run_id: UUID
     node_id: str
@@ -141,6 +224,10 @@ class Loaded(NamedTuple):
     created_at: datetime
     priority: int
     ending: bool
+    brought: str | None = None
+    caller: UUID | None = None
+    slots: int = 0
+    depth: int = 0
 
 
 async def commit(connection: Executes, advances: Sequence[Advance], incarnation_id: UUID) -> Committed:
@@ -150,22 +237,46 @@ async def commit(connection: Executes, advances: Sequence[Advance], incarnation_
     results = _numbered(units)
     records = await connection.fetch(
         _SQL["commit"],
-        *_unit_arrays(units, results),
+        *_unit_arrays(units),
         *_result_arrays(results),
         *_opening_arrays(units),
         *_arrival_arrays(units),
         incarnation_id,
         any(advance.outcome is not None for advance in units),
+        any(advance.iterator is not None for advance in units),
+        any(advance.caller is not None for advance in units),
     )
     committed = Committed({}, [], [])
     for kind, unit, run_id, node_id, item, flag, status, seconds in records:
         if kind == "held":
             committed.held[order[unit - 1]] = flag
-        elif kind == "join":
-            committed.joins.append((run_id, node_id, item))
+        elif kind == "ended":
+            committed.ended.append(Ended(run_id, status, node_id, seconds, flag))
         else:
-            committed.ended.append(Ended(run_id, status, node_id, seconds))
+            reference = Reference(run_id, node_id, item, claim=False)
+            committed.bells.append(Doorbell(reference, unit, new=kind == "run"))
     return committed
+
+
+async def follow_up(connection: Executes, advances: Sequence[Advance], committed: Committed) -> None:
+    """Write what belongs to advances besides ``commit_advances``, in the transaction of their `commit`."""
+    for unit, advance in enumerate(advances):
+        if committed.held.get(unit):
+            for iteration in advance.iterations:
+                await connection.execute(_SQL["begin_iteration"], advance.run_id, *iteration)
+            if advance.item_failure is not None:
+                records = await connection.fetch(
+                    _SQL["fail_item"], advance.run_id, advance.iterator, *split(advance.item), *advance.item_failure
+                )
+                committed.bells.extend(opened(records))
+
+
+def opened(records: Iterable[asyncpg.Record]) -> list[Doorbell]:
+    """The messages for rows of ``opened_step``: steps of runs under way that became ready."""
+    return [
+        Doorbell(Reference(run_id, node_id, item, claim=False), priority, new=False)
+        for run_id, node_id, item, priority in records
+    ]
 
 
 async def still_mine(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> set[UUID]:
@@ -199,15 +310,26 @@ async def load_ready(connection: Executes, references: Sequence[Reference]) -> d
     return _by_key(records)
 
 
-async def outputs(connection: Executes, wanted: Sequence[tuple[UUID, str]]) -> dict[UUID, dict[str, str]]:
-    """The outputs (JSON text) of settled steps by run and node."""
-    records = await connection.fetch(
-        _SQL["outputs"], [run_id for run_id, _ in wanted], [node_id for _, node_id in wanted]
-    )
-    found: dict[UUID, dict[str, str]] = {}
-    for run_id, node_id, text in records:
-        found.setdefault(run_id, {})[node_id] = text
-    return found
+async def outputs(connection: Executes, wanted: Sequence[Key]) -> dict[Key, str]:
+    """The outputs (JSON text) of settled steps."""
+    records = await connection.fetch(_SQL["outputs"], *_columns(wanted, 3))
+    return {(run_id, node_id, item): text for run_id, node_id, item, text in records}
+
+
+class ItemValue(NamedTuple):
+    """An item of an iterator: its value as JSON text, and how many items there are."""
+
+    value: str
+    total: int
+
+
+async def item_values(connection: Executes, wanted: Sequence[tuple[UUID, str, str, int]]) -> dict[Key, ItemValue]:
+    """The values of items, given run, iterator, the iterator's path and the item's place; by the item's own path."""
+    records = await connection.fetch(_SQL["item_values"], *_columns(wanted, 4))
+    return {
+        (run_id, node_id, child(item, place)): ItemValue(value, total)
+        for run_id, node_id, item, place, value, total in records
+    }
 
 
 async def release(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> None:
@@ -244,10 +366,18 @@ def _numbered(advances: Sequence[Advance]) -> list[tuple[int, int, Result]]:
     return numbered
 
 
-def _unit_arrays(advances: Sequence[Advance], results: Sequence[tuple[int, int, Result]]) -> tuple[list[Any], ...]:
-    ends = [0] * len(advances)
-    for unit, seq, _ in results:
-        ends[unit - 1] = seq + 1
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows as the arrays of their columns."""
+    return [[row[column] for row in rows] for column in range(width)]
+
+
+def _unit_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+    # A unit without results goes on counting where the unit of its run before it ended.
+    counted: Counter[UUID] = Counter()
+    ends = []
+    for advance in advances:
+        counted[advance.run_id] += len(advance.results)
+        ends.append(counted[advance.run_id])
     return (
         [advance.run_id for advance in advances],
         [advance.node_id for advance in advances],
@@ -260,7 +390,19 @@ def _unit_arrays(advances: Sequence[Advance], results: Sequence[tuple[int, int, 
         [advance.abort for advance in advances],
         [len(advance.openings) for advance in advances],
         ends,
+        [any(opening.is_active for opening in advance.openings) for advance in advances],
+        [advance.iterator for advance in advances],
+        *_columns([_item_of(advance) for advance in advances], 4),
+        [advance.caller for advance in advances],
     )
+
+
+def _item_of(advance: Advance) -> tuple[str | None, int | None, int, bool]:
+    """The item an advance belongs to: the iterator's path, its place, the steps it opens there, whether it fails."""
+    if advance.iterator is None:
+        return None, None, 0, False
+    level = sum(opening.item == advance.item for opening in advance.openings)
+    return *split(advance.item), level, advance.item_failure is not None
 
 
 def _result_arrays(results: Sequence[tuple[int, int, Result]]) -> tuple[list[Any], ...]:
@@ -292,7 +434,9 @@ def _opening_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
         [opening.attempt for _, opening in rows],
         [opening.claim_id for _, opening in rows],
         [opening.due_at for _, opening in rows],
-        [opening.status == "ready" for _, opening in rows],
+        [opening.waits for _, opening in rows],
+        [opening.child_run_id for _, opening in rows],
+        [opening.wake for _, opening in rows],
         [opening.claim_first for _, opening in rows],
     )
 

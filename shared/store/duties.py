@@ -80,8 +80,10 @@ async def probe(connection: Connection) -> Probe:
 
 
 async def wake_due(connection: Connection, limit: int) -> list[Doorbell]:
-    """Make waits that are over ready; gives the messages to send."""
-    return _sent(await connection.fetch(_SQL["wake_due"], limit)).doorbells
+    """Make steps ready whose retry is due or whose wait is over; gives the messages to send."""
+    retries = _sent(await connection.fetch(_SQL["wake_retries"], limit))
+    timers = _sent(await connection.fetch(_SQL["wake_timers"], limit))
+    return retries.doorbells + timers.doorbells
 
 
 async def top_up(connection: Connection, *, window: int, limit: int) -> Sent:

@@ -52,6 +52,8 @@ def outcome_of(node: CompiledNode, scope: dict[str, Any]) -> Outcome:
     if node.mode is Mode.WAIT:
         assert node.begin(scope, step_context()).until > NOW
         return node.resume(scope, step_context())
+    if node.mode is Mode.ITERATE:
+        return Outcome({"count": len(node.divide(scope).items)}, handle="done")
     return node.run(scope)
 
 

@@ -322,8 +322,8 @@ async def test_outputs_are_those_of_the_runs_asked_for(database):
     retried = [result("b", status="retried", output=None)]
     await commit(database, [advance(one, "b", results=retried, openings=[opening("b", attempt=2)])], ME)
     await commit(database, [advance(two, "a", results=[result("a", output='"two"')])], ME)
-    wanted = [(one, "a"), (one, "b"), (one, "zz"), (two, "a"), (two, "b")]
-    assert await outputs(database, wanted) == {one: {"a": '"one"'}, two: {"a": '"two"'}}
+    wanted = [(one, "a", "-"), (one, "b", "-"), (one, "zz", "-"), (two, "a", "-"), (two, "b", "-"), (two, "a", "0")]
+    assert await outputs(database, wanted) == {(one, "a", "-"): '"one"', (two, "a", "-"): '"two"'}
 
 
 additions = st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=6)

@@ -1,0 +1,75 @@
+"""What an iterator gives out: composed of its items' rows when it is read, and never stored as one value."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import UUID
+
+from shared.errors import StepFailedError
+from shared.graph.catalogue import Mode
+from shared.graph.paths import child
+from shared.graph.plan import Plan
+from shared.jsontext import decode
+from shared.queries import load
+from shared.store.advance import Executes
+
+_SQL = load("results")
+
+#: The most bytes of results that are put together.
+MAX_RESULTS: Final = 64 * 1024 * 1024
+
+
+async def iterator_output(connection: Executes, plan: Plan, run_id: UUID, iterator: str, path: str) -> dict[str, Any]:
+    """``{"results", "count", "failed"}`` of an iterator that has ended.
+
+    ``results`` stand in the order of the items: the output of the body's only leaf that ran, else an object of outputs
+    by node id, null for an item that failed.
+
+    Args:
+        connection: to read from.
+        plan: of the run's version.
+        run_id: of the run.
+        iterator: its node id.
+        path: its own item path.
+
+    Raises:
+        StepFailedError: ``output_too_large`` if there is more than `MAX_RESULTS` to put together.
+    """
+    nested = [name for name in plan.leaves[iterator] if plan.nodes[name].mode is Mode.ITERATE]
+    plain = [name for name in plan.leaves[iterator] if name not in nested]
+    await _check_size(connection, run_id, plain, path)
+    items = await connection.fetch(_SQL["items"], run_id, iterator, path)
+    ran = _by_item(await connection.fetch(_SQL["leaves"], run_id, plain, path))
+    results: list[Any] = []
+    failed = []
+    for place, error in items:
+        if error is not None:
+            results.append(None)
+            failed.append({"index": place, "error": decode(error)})
+            continue
+        item = child(path, place)
+        given = ran.get(item, {})
+        for name in await ended(connection, run_id, nested, item):
+            given[name] = await iterator_output(connection, plan, run_id, name, item)
+        results.append(next(iter(given.values())) if len(given) == 1 else given)
+    return {"results": results, "count": len(items), "failed": failed}
+
+
+async def _check_size(connection: Executes, run_id: UUID, leaves: list[str], path: str) -> None:
+    (record,) = await connection.fetch(_SQL["size"], run_id, leaves, path)
+    if record["bytes"] > MAX_RESULTS:
+        message = f"The results are {record['bytes']:,} bytes of JSON; at most {MAX_RESULTS:,} are put together."
+        raise StepFailedError("output_too_large", message)
+
+
+async def ended(connection: Executes, run_id: UUID, iterators: list[str], item: str) -> list[str]:
+    """Which of the iterators in an item have ended by `done`; they store no output."""
+    if not iterators:
+        return []
+    return [record["node_id"] for record in await connection.fetch(_SQL["ended"], run_id, iterators, item)]
+
+
+def _by_item(records: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for node_id, item, output in records:
+        found.setdefault(item, {})[node_id] = decode(output)
+    return found

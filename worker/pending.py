@@ -1,0 +1,113 @@
+"""What a walk has settled since its last commit, and the advance that is made of it."""
+
+import time
+from collections import deque
+from datetime import datetime
+from typing import Final
+
+from shared.db import Clock
+from shared.graph import advance as graph
+from shared.graph.paths import child
+from shared.graph.plan import Plan, PlanNode
+from shared.metrics import STEPS
+from shared.nodes.base import Division
+from shared.states import StepStatus, Waits
+from shared.store.advance import Arrival, ItemFailure, Iteration, Opening, Result
+from worker.texts import Texts, item_text
+
+_NOTHING: Final = Texts(None, None)
+
+
+class Pending:
+    """Results, openings and outcome of one stretch of a walk; its steps all lie at one item path.
+
+    Attributes:
+        began: when the stretch did.
+        queue: nodes that may run now.
+        effects: nodes that may run once this is committed.
+        outcome: what the run is to end with; None if it goes on.
+        error_message: of the outcome; without one the run fails once its branches have ended.
+    """
+
+    def __init__(self, clock: Clock, item: str, own: str) -> None:
+        self._clock = clock
+        self._item = item
+        self._own = own
+        self.began: datetime = clock.now()
+        self.queue: deque[str] = deque()
+        self.effects: list[PlanNode] = []
+        self.results: list[Result] = []
+        self.openings: list[Opening] = []
+        self.iterations: list[Iteration] = []
+        self.item_failure: ItemFailure | None = None
+        self.outcome: str | None = None
+        self.error_message: str | None = None
+        self.output: str | None = None
+        self.abort = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run, or the item, has been decided: nothing more of it starts."""
+        return self.outcome is not None or self.item_failure is not None
+
+    def record(  # noqa: PLR0917
+        self,
+        node: PlanNode,
+        attempt: int,
+        status: StepStatus,
+        seconds: float,
+        texts: Texts = _NOTHING,
+        handle: str | None = None,
+    ) -> None:
+        """One settled attempt."""
+        STEPS.labels(node.component, status).inc()
+        self.results.append(
+            Result(
+                node.id == self._own,
+                node.id,
+                self._item,
+                attempt,
+                status,
+                handle,
+                texts.output,
+                texts.step_input,
+                texts.error,
+                self._clock.at(time.monotonic() - seconds),
+                int(seconds * 1000),
+            )
+        )
+
+    def retry(self, node: PlanNode, attempt: int, delay: float) -> None:
+        """A failed attempt is followed by another after so many seconds."""
+        due = self._clock.at(time.monotonic() + delay)
+        self._open(node.id, StepStatus.WAITING, attempt + 1, due, Waits.RETRY, claim_first=True)
+
+    def wait(self, node: PlanNode, attempt: int, until: datetime | None, reason: str) -> None:
+        """A step waits, until a moment at most."""
+        self._open(node.id, StepStatus.WAITING, attempt, until, reason, claim_first=False)
+
+    def iterate(self, node: PlanNode, attempt: int, division: Division) -> None:
+        """An iterator begins: it waits for its items, the first of which start."""
+        first = min(division.concurrency, len(division.items))
+        contents = [item_text(value) for value in division.items]
+        self._open(node.id, StepStatus.WAITING, attempt, None, Waits.ITEMS, claim_first=False)
+        self.openings += [
+            Opening(node.id, child(self._item, place), StepStatus.READY, 1, None, None, claim_first=False, wake="item")
+            for place in range(first)
+        ]
+        self.iterations.append(Iteration(node.id, self._item, first, division.halts, contents))
+
+    def arrivals(self, plan: Plan, joins: graph.Joins) -> list[Arrival]:
+        """What was counted of joins that could not be resolved here."""
+        nodes = plan.nodes
+        return [
+            Arrival(name, self._item, counts.arrived, counts.fired, nodes[name].in_degree, nodes[name].need)
+            for name, counts in joins.items()
+        ]
+
+    def _open(
+        self, node_id: str, status: StepStatus, attempt: int, due: datetime | None, waits: str, *, claim_first: bool
+    ) -> None:
+        self.openings.append(
+            Opening(node_id, self._item, status, attempt, None, due, claim_first=claim_first, waits=waits)
+        )
