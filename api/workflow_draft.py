@@ -47,6 +47,7 @@ class Draft(NamedTuple):
     edges: str
     settings: str
     priority: int
+    keep_runs_days: int | None
 
 
 class Base(NamedTuple):
@@ -75,14 +76,20 @@ def base_of(row: WorkflowRow) -> Base:
     return Base(values, own_schedule=not carried)
 
 
-def draft(raw: Mapping[str, Any], catalogue: Catalogue, base: Base | None = None) -> tuple[Draft, list[Fault]]:
-    """The workflow that a request makes, of nothing or of a stored one, and everything that is wrong with it."""
+def draft(
+    raw: Mapping[str, Any], catalogue: Catalogue, base: Base | None = None, *, longest_keep: int
+) -> tuple[Draft, list[Fault]]:
+    """The workflow that a request makes, of nothing or of a stored one, and everything that is wrong with it.
+
+    ``longest_keep`` is the installation's retention in days: a workflow may only be given a shorter one.
+    """
     given, faults = read_fields(NewWorkflow, raw, ignored=READ_ONLY)
     if given.get("schedule_type", "") is None:
         given["schedule_type"] = "manual"
     if base is None:
         faults += [_missing(name) for name in REQUIRED if name not in raw]
     settings, wrong = read_fields(Settings, given.get("settings", {}), prefix="settings.")
+    wrong += _kept_too_long(settings, longest_keep)
     values = {**_DEFAULTS, **(base.values if base else {}), **given}
     if "settings" not in given:
         settings = values["settings"]
@@ -97,8 +104,17 @@ def draft(raw: Mapping[str, Any], catalogue: Catalogue, base: Base | None = None
         jsontext.encode(values.get("edges", [])),
         jsontext.encode(settings),
         PRIORITIES.index(Priority(settings.get("priority", Priority.NORMAL))),
+        settings.get("keep_runs_days"),
     )
     return made, [*faults, *wrong, *schedule_faults, *graph_faults]
+
+
+def _kept_too_long(settings: Mapping[str, Any], longest: int) -> list[Fault]:
+    days = settings.get("keep_runs_days")
+    if days is None or days <= longest:
+        return []
+    message = f"keep_runs_days must be at most {longest}, for which this installation keeps runs, not {days}."
+    return [Fault("settings.keep_runs_days", "longer_than_installation", message)]
 
 
 def _missing(name: str) -> Fault:

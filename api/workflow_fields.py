@@ -26,6 +26,10 @@ _Nodes = Annotated[list[Any], Meta(description="a list of 1 to 2,000 nodes, exac
 _Edges = Annotated[list[Any], Meta(description="a list of at most 10,000 edges")]
 _Priority = Annotated[Literal["high", "normal", "low"], Meta(description="high, normal or low")]
 _Gap = Annotated[Literal["shift", "skip"], Meta(description="shift or skip")]
+_KeepDays = Annotated[
+    Annotated[int, Meta(ge=1)] | None,
+    Meta(description="a whole number of days from 1 to the installation's EDGEWISE_KEEP_RUNS_DAYS, or null"),
+]
 _Fold = Annotated[Literal["first", "last", "both"], Meta(description="first, last or both")]
 
 
@@ -36,11 +40,13 @@ class Settings(msgspec.Struct, frozen=True):
         priority: the lane of its runs.
         dst_gap: what becomes of a slot that a clock change skips.
         dst_fold: at which of its two times a slot runs that a clock change repeats.
+        keep_runs_days: for how many days its runs are kept once they have ended; None: for as long as any.
     """
 
     priority: _Priority = "normal"
     dst_gap: _Gap = "shift"
     dst_fold: _Fold = "first"
+    keep_runs_days: _KeepDays = None
 
 
 _Settings = Annotated[dict[str, Any], Meta(description="an object of settings")]

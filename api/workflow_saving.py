@@ -18,7 +18,7 @@ from shared.graph.plan import PLAN_FORMAT, encode_plan
 from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
 from shared.schedule import first_slot
-from shared.store import audit, authorizations, workflows
+from shared.store import audit, authorizations, retention, workflows
 from shared.store.cancel import cancel_workflow_runs
 from shared.store.workflows import Version, WorkflowRow
 
@@ -46,6 +46,7 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
     _refuse(faults + more)
     row = await _row(connection, call, made, authorization_id, None)
     saved = await workflows.add(connection, row, _version(call, row, made))
+    await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
     await _audit(connection, call, "workflow.create", None, saved)
     return saved
 
@@ -66,6 +67,7 @@ async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Map
         authorization_id = before.authorization_id
     row = await _row(connection, call, made, authorization_id, before)
     saved = await workflows.update(connection, row, _version(call, row, made) if row.version > before.version else None)
+    await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
     await _audit(connection, call, "workflow.update", before, saved)
     return saved
 
@@ -93,7 +95,7 @@ async def _locked(connection: Connection, call: Call, workflow_id: UUID) -> Work
 
 
 async def _draft(call: Call, raw: Mapping[str, Any], base: Base | None) -> tuple[Draft, list[Fault]]:
-    work = partial(draft, raw, call.services.registry, base)
+    work = partial(draft, raw, call.services.registry, base, longest_keep=call.services.config.keep_runs_days)
     elements = sum(len(raw[name]) for name in ("nodes", "edges") if isinstance(raw.get(name), list))
     return await asyncio.to_thread(work) if elements > _LARGE else work()
 

@@ -139,23 +139,31 @@ def worker() -> None:
 
 
 @main.command()
+@click.option("--post", is_flag=True, help="What may only be done once no process of the version before is left.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_reporting
-def migrate(as_json: bool) -> None:
-    """Bring the database to the newest schema.
+def migrate(post: bool, as_json: bool) -> None:
+    """Bring the database to the schema of this version.
 
-    Safe to repeat, and to run in several places at once.
+    Before a roll-out without --post: the version before goes on working. After it with --post. A new database gets
+    everything at once. Safe to repeat, and to run in several places at once.
 
     \b
-    Example:
+    Examples:
       EDGEWISE_DATABASE_DIRECT_URL=postgresql://owner@db/edgewise edgewise migrate
+      edgewise migrate --post   # once every process runs the new version
     """
     import asyncio
 
+    from shared.migrate import Phase
     from shared.migrate import migrate as run
 
-    applied = asyncio.run(run(_config().database_direct_url))
-    _print({"applied": applied}, as_json, "\n".join(f"applied {name}" for name in applied) or "nothing to do")
+    done = asyncio.run(run(_config().database_direct_url, Phase.POST if post else Phase.PRE))
+    lines = [f"applied {name}" for name in done.applied] or ["nothing to do"]
+    if done.waiting:
+        after, again = ("migrate", "now") if post else ("migrate --post", "once every process runs this version")
+        lines.append(f"left: {', '.join(done.waiting)}; run `edgewise {after}` {again}")
+    _print({"applied": done.applied, "waiting": done.waiting}, as_json, "\n".join(lines))
 
 
 @main.command()

@@ -13,6 +13,7 @@ from scheduler.duty import Duties, Duty
 from scheduler.housekeeping import Housekeeping
 from scheduler.queued import Queued
 from scheduler.rescue import Contact, Rescue
+from scheduler.retention import Retention
 from scheduler.schedules import Schedules
 from scheduler.steps import Steps
 from shared import service
@@ -35,6 +36,8 @@ _BUSY: Final = 0.1
 #: Whole days of partitions below which the scheduler is not ready.
 _LEAST_DAYS: Final = 2
 _MINUTE: Final = 60.0
+#: Duties that need the right to make and drop partitions. Its lack matters only when days run out, a check of its own.
+_OWNERS: Final = ("partitions", "retention")
 
 
 def main(config: Config) -> None:
@@ -69,6 +72,7 @@ class Scheduler:
         self._ingest = ingest
         self._queued = Queued(config.broker_url)
         self._lease = config.lease_seconds
+        self._keep_days = config.keep_runs_days
         self._contact = Contact(self._lease)
         self._duties = Duties(on_lost=self._contact.lose)
         steps = Steps(pool, announcer, self._queued, window=config.window)
@@ -83,6 +87,7 @@ class Scheduler:
 
     def _regular(self, steps: Steps, rescue: Rescue) -> list[Duty]:
         keeping = Housekeeping(self._pool)
+        retention = Retention(self._pool, self._keep_days)
         return [
             self._probe,
             # Well within half a lease, or contact counts as lost.
@@ -95,6 +100,9 @@ class Scheduler:
             Duty("idempotency", _MINUTE, keeping.idempotency),
             Duty("incarnations", _MINUTE, keeping.incarnations),
             Duty("partitions", 10 * _MINUTE, keeping.partitions),
+            Duty("hidden_runs", _MINUTE, retention.hidden),
+            Duty("leftovers", 10 * _MINUTE, retention.leftovers),
+            Duty("retention", _MINUTE, retention.days),
         ]
 
     @classmethod
@@ -172,6 +180,5 @@ class Scheduler:
         return None if days >= _LEAST_DAYS else f"Partitions exist for {days} days ahead; {_LEAST_DAYS} are needed."
 
     async def _check_duties(self) -> str | None:
-        # A missing right to make partitions matters only when these run out, which is a check of its own.
-        stale = [duty.name for duty in self._ticking if duty.name != "partitions" and self._duties.stale(duty)]
+        stale = [duty.name for duty in self._ticking if duty.name not in _OWNERS and self._duties.stale(duty)]
         return f"Not done lately: {', '.join(stale)}." if stale else None

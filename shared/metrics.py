@@ -26,6 +26,8 @@
 | edgewise_broker_errors_total | counter | operation | failures of the broker: enqueue, fetch, ack, requeue, inspect |
 | edgewise_duty_seconds | histogram | duty | how long a duty of the scheduler took |
 | edgewise_duty_errors_total | counter | duty | duties that failed and will be tried again |
+| edgewise_retention_days_total | counter | outcome | looks at a day past retention: dropped, rewritten, nothing, busy |
+| edgewise_retention_runs_total | counter | | runs removed by their workflow's own `keep_runs_days` |
 | edgewise_database_pool_in_use | gauge | | connections in use |
 """
 
@@ -61,6 +63,8 @@ EGRESS: Final = Counter("edgewise_egress", "Outbound requests.", ["outcome"])
 BROKER_ERRORS: Final = Counter("edgewise_broker_errors", "Failures of the broker.", ["operation"])
 DUTY_SECONDS: Final = Histogram("edgewise_duty_seconds", "How long a duty took.", ["duty"], buckets=_FAST)
 DUTY_ERRORS: Final = Counter("edgewise_duty_errors", "Duties that failed.", ["duty"])
+RETENTION_DAYS: Final = Counter("edgewise_retention_days", "Looks at a day past retention.", ["outcome"])
+RETENTION_RUNS: Final = Counter("edgewise_retention_runs", "Runs removed by their workflow's own setting.")
 POOL_IN_USE: Final = Gauge("edgewise_database_pool_in_use", "Connections in use.")
 
 

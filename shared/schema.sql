@@ -204,6 +204,7 @@ CREATE INDEX open_steps_unsent ON open_steps (priority, workspace_id, workflow_i
 CREATE INDEX open_steps_sent ON open_steps (sent_at) WHERE status = 'ready' AND sent_at IS NOT NULL;
 CREATE INDEX open_steps_due ON open_steps (due_at) WHERE status = 'waiting';
 CREATE INDEX open_steps_held ON open_steps (incarnation_id) WHERE status = 'running';
+CREATE INDEX open_steps_children ON open_steps (child_run_id) WHERE child_run_id IS NOT NULL;
 CREATE INDEX open_steps_queued ON open_steps (workflow_id, run_id) WHERE status = 'waiting' AND waits = 'concurrency';
 
 -- How many edges of a join have been settled, and how many of them fired, by walks that ended before the join could run.

@@ -15,6 +15,10 @@ SELECT pg_advisory_xact_lock(hashtext('edgewise.migrations'));
 -- The digest of the file that a migration was applied from; no row if it has not been applied.
 SELECT digest FROM schema_migrations WHERE version = $1;
 
+-- name: ledger
+-- What has been applied, and the digests of the files.
+SELECT version, digest FROM schema_migrations;
+
 -- name: record
 -- Notes a migration as applied.
 INSERT INTO schema_migrations (version, name, digest) VALUES ($1, $2, $3);

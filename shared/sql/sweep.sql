@@ -15,6 +15,18 @@ DELETE FROM steps WHERE run_id = ANY ($1::uuid[]) AND run_id BETWEEN $2::uuid AN
 -- Removes the join counts of runs.
 DELETE FROM joins WHERE run_id = ANY ($1::uuid[]);
 
+-- name: delete_iterations
+-- Removes the iterations of runs.
+DELETE FROM iterations WHERE run_id = ANY ($1::uuid[]);
+
+-- name: delete_answers
+-- Removes the answers for runs.
+DELETE FROM answers WHERE run_id = ANY ($1::uuid[]);
+
+-- name: delete_items
+-- Removes the items of runs ($1, least $2, greatest $3).
+DELETE FROM items WHERE run_id = ANY ($1::uuid[]) AND run_id BETWEEN $2::uuid AND $3::uuid;
+
 -- name: delete_runs
 -- Removes terminal runs ($1, least $2, greatest $3).
 DELETE FROM runs WHERE id = ANY ($1::uuid[]) AND id BETWEEN $2::uuid AND $3::uuid AND completed_at IS NOT NULL;

@@ -1,5 +1,7 @@
 """Removing what nobody needs any more, in batches."""
 
+from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from shared.db import Connection
@@ -8,6 +10,9 @@ from shared.store.cancel import cancel_workflow_runs
 from shared.store.duties import changed
 
 _SQL = load("sweep")
+#: What belongs to a run: in tables of their own, and in those that are partitioned by day, the run itself last.
+_OF_RUNS: Final = (_SQL["delete_joins"], _SQL["delete_iterations"], _SQL["delete_answers"])
+_OF_DAYS: Final = (_SQL["delete_items"], _SQL["delete_steps"], _SQL["delete_runs"])
 
 
 async def lock_deleted(connection: Connection, limit: int) -> list[UUID]:
@@ -24,15 +29,21 @@ async def remove_some(connection: Connection, workflow_id: UUID, limit: int) -> 
     await cancel_workflow_runs(connection, workflow_id)
     records = await connection.fetch(_SQL["ended_runs"], workflow_id, limit)
     ids = [record["id"] for record in records]
-    if ids:
-        await connection.execute(_SQL["delete_steps"], ids, ids[0], ids[-1])
-        await connection.execute(_SQL["delete_joins"], ids)
-        await connection.execute(_SQL["delete_runs"], ids, ids[0], ids[-1])
+    await remove_runs(connection, ids)
     slots = changed(await connection.execute(_SQL["delete_slots"], workflow_id, limit))
     if len(ids) == limit or slots == limit:
         return True
     await connection.execute(_SQL["delete_workflow"], workflow_id)
     return False
+
+
+async def remove_runs(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Remove terminal runs, given in the order of their ids, and all that belongs to them."""
+    if ids:
+        for query in _OF_RUNS:
+            await connection.execute(query, ids)
+        for query in _OF_DAYS:
+            await connection.execute(query, ids, ids[0], ids[-1])
 
 
 async def old_joins(connection: Connection, limit: int) -> int:
