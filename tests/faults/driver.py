@@ -1,0 +1,145 @@
+"""The clients of a drill: they start runs over HTTP, repeat what is safe to repeat, and watch what becomes of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+
+from shared.db import Clock
+from shared.states import RUN_TERMINAL
+from tests.faults.receiver import Ledger
+from tests.faults.records import Sighting, Trigger
+from tests.faults.shapes import Drawing, Shape, draw
+
+#: How often a client repeats a request whose fate it does not know.
+_REPEATS: Final = 8
+_AWAY: Final = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+class Client:
+    """The API over one HTTP session, for any number of tasks.
+
+    Args:
+        url: of the API.
+        token: for it.
+        chance: decides what is sent.
+
+    Attributes:
+        triggers: everything that was sent to start a run.
+        sightings: what was seen of runs.
+        shapes: the saved workflows, by name.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, chance: Random) -> None:
+        self._session = session
+        self._chance = chance
+        self._markers = count(1)
+        self._clock = Clock()
+        self.triggers: list[Trigger] = []
+        self.sightings: list[Sighting] = []
+        self.shapes: dict[str, Shape] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, url: str, token: str, chance: Random) -> AsyncIterator["Client"]:
+        """A client that is closed at the end."""
+        headers = {"Authorization": f"Bearer {token}"}
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(url, headers=headers, timeout=timeout) as session:
+            yield cls(session, chance)
+
+    async def save(self, shape: Shape, **more: Any) -> Shape:
+        """Save a shape as a workflow."""
+        body = {"name": shape.name, "nodes": shape.nodes, "edges": shape.edges, **more}
+        async with self._session.post("/workflows", json=body) as answer:
+            assert answer.status == 201, await answer.text()
+            saved = await answer.json()
+        shape.id, shape.token = saved["id"], (saved["webhook_url"] or "").rpartition("/")[2]
+        self.shapes[shape.name] = shape
+        return shape
+
+    async def save_random(self, how_many: int, ledger: Ledger) -> None:
+        """Save random shapes, and one that a schedule starts every second."""
+        for number in range(how_many):
+            await self.save(draw(number, f"http://{ledger.address}", self._chance))
+        scheduled = Drawing("scheduled", f"http://{ledger.address}")
+        scheduled.call([("start", None)], "ok")
+        await self.save(scheduled.shape, schedule_type="interval", schedule_value="1 second")
+
+    async def drive(self, pause: float, stop: asyncio.Event) -> None:
+        """Start runs of random shapes, ``pause`` seconds apart on average, until told to stop."""
+        shapes = [shape for shape in self.shapes.values() if shape.name != "scheduled"]
+        while not stop.is_set():
+            await self.trigger(self._chance.choice(shapes))
+            await asyncio.sleep(self._chance.uniform(0, 2 * pause))
+
+    async def trigger(self, shape: Shape, *, keyed: bool | None = None) -> Trigger:
+        """Start one run; a request with a key is repeated until its fate is known, any other is sent once."""
+        marker = next(self._markers)
+        payload = {"marker": marker, "pick": self._chance.randrange(100), "word": self._chance.choice("abc")}
+        keyed = not shape.token and (self._chance.random() < 0.5 if keyed is None else keyed)
+        trigger = Trigger(marker, shape.name, payload, keyed)
+        self.triggers.append(trigger)
+        for _ in range(_REPEATS if keyed else 1):
+            if await self._send(shape, trigger):
+                break
+            await asyncio.sleep(0.5)
+        return trigger
+
+    async def _send(self, shape: Shape, trigger: Trigger) -> bool:
+        """Send it once; whether it was accepted, which a keyed one sometimes asks for a second time."""
+        path = f"/workflows/webhooks/{shape.token}" if shape.token else f"/workflows/{shape.id}/execute"
+        body = trigger.payload if shape.token else {"context": trigger.payload}
+        headers = {"Idempotency-Key": f"marker {trigger.marker}"} if trigger.keyed else {}
+        try:
+            async with self._session.post(path, json=body, headers=headers) as answer:
+                assert answer.status in {202, 409, 429, 500, 503, 504}, (answer.status, await answer.text())
+                if answer.status != 202:
+                    return False
+                told = await answer.json()
+        except _AWAY:
+            return False
+        trigger.answers.append(told["run_id" if shape.token else "id"])
+        return not trigger.keyed or self._chance.random() < 0.8
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Follow one run after the other until it has ended, and look at it once more right then."""
+        while not stop.is_set():
+            accepted = [trigger for trigger in self.triggers[-50:] if trigger.answers]
+            if accepted:
+                await self._follow(self._chance.choice(accepted).answers[0], stop)
+            await asyncio.sleep(0.05)
+
+    async def _follow(self, run: str, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            status = await self.look(run)
+            if status in RUN_TERMINAL:
+                await self.look(run)
+                return
+            await asyncio.sleep(0.1)
+
+    async def look(self, run: str) -> str | None:
+        """GET a run and note what was seen; its status, None if nobody answered."""
+        try:
+            async with self._session.get(f"/workflows/runs/{run}") as answer:
+                if answer.status != 200:
+                    return None
+                shown = await answer.json()
+        except _AWAY:
+            return None
+        self.sightings.append(Sighting(run, self._clock.time(), shown["status"], shown))
+        return str(shown["status"])
+
+    async def look_at_all(self, runs: Sequence[str]) -> None:
+        """Look at each of these runs, several at a time."""
+        waiting = iter(runs)
+
+        async def look_on() -> None:
+            for run in waiting:
+                await self.look(run)
+
+        await asyncio.gather(*(look_on() for _ in range(8)))
