@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from shared.errors import ConfigError
-from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK, migrate, migrations
+from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK, RELEASES, Phase, migrate, migrations
 
 SCHEMA = (Path(__file__).parents[2] / "shared" / "schema.sql").read_text(encoding="utf-8")
 
@@ -45,7 +45,16 @@ async def catalog(url: str) -> dict[str, list[str]]:
     }
 
 
-async def test_the_migrations_arrive_at_the_schema(empty_database_url):
+async def previous_release(url, monkeypatch):
+    """Bring a database to the schema of the release before this one."""
+    known = [file for file in migrations() if file[0] < RELEASES[-1]]
+    with monkeypatch.context() as patched:
+        patched.setattr("shared.migrate.migrations", lambda: known)
+        await migrate(url)
+
+
+@pytest.mark.parametrize("upgrade", [False, True], ids=["a new database", "an upgrade in two phases"])
+async def test_the_migrations_arrive_at_the_schema(empty_database_url, monkeypatch, upgrade):
     """Tables, columns, constraints, indexes, functions, storage parameters and settings are those of schema.sql."""
     connection = await asyncpg.connect(empty_database_url)
     try:
@@ -56,7 +65,10 @@ async def test_the_migrations_arrive_at_the_schema(empty_database_url):
         await connection.execute(f'ALTER DATABASE "{empty_database_url.rpartition("/")[2]}" RESET ALL')
     finally:
         await connection.close()
-    await migrate(empty_database_url)
+    if upgrade:
+        await previous_release(empty_database_url, monkeypatch)
+        await migrate(empty_database_url, Phase.PRE)
+    assert (await migrate(empty_database_url, Phase.POST)).waiting == []
     migrated = await catalog(empty_database_url)
     for name in CATALOG:
         assert migrated[name] == written[name], name
@@ -99,3 +111,79 @@ def test_migrations_are_numbered_without_gaps_and_say_their_phase():
     assert [version for version, _, _ in migrations()] == list(range(1, len(migrations()) + 1))
     folder = Path(__file__).parents[2] / "shared" / "migrations"
     assert sorted(path.name for path in folder.glob("*.sql")) == [name for _, name, _ in migrations()]
+
+
+PARTITIONS = "CREATE FUNCTION make_partitions(integer, integer) RETURNS integer LANGUAGE sql RETURN 0;"
+
+
+def files(*names):
+    """Migrations that each make a table of their own; the first what `migrate` calls in the end, too."""
+    return [
+        (number, f"{number:04}_{name}.sql", f"{PARTITIONS if number == 1 else ''} CREATE TABLE made_{number} ()")
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+@pytest.fixture
+def release(monkeypatch):
+    """Makes this code that of a release: its migrations, and with which of them each release begins."""
+
+    def be(begins, *names):
+        monkeypatch.setattr("shared.migrate.migrations", lambda: files(*names))
+        monkeypatch.setattr("shared.migrate.RELEASES", begins)
+
+    return be
+
+
+async def test_a_new_database_gets_everything_at_once(empty_database_url, release):
+    """There is no old code that could be in the way; posts of a release come behind its pres whatever their numbers."""
+    release((1, 2), "pre_a", "pre_b", "post_c", "pre_d")
+    done = await migrate(empty_database_url, Phase.PRE)
+    assert done == (["0001_pre_a.sql", "0002_pre_b.sql", "0004_pre_d.sql", "0003_post_c.sql"], [])
+
+
+async def test_an_upgrade_is_in_two_phases(empty_database_url, release):
+    """Before the roll-out what old code can live with, after it the rest; each says what is left."""
+    release((1,), "pre_a")
+    await migrate(empty_database_url, Phase.PRE)
+    release((1, 2), "pre_a", "pre_b", "post_c", "pre_d")
+    with pytest.raises(ConfigError, match=r"0002_pre_b\.sql must be applied first: run `edgewise migrate`"):
+        await migrate(empty_database_url, Phase.POST)
+    left = ["0003_post_c.sql"]
+    assert await migrate(empty_database_url, Phase.PRE) == (["0002_pre_b.sql", "0004_pre_d.sql"], left)
+    assert await migrate(empty_database_url, Phase.PRE) == ([], left)
+    assert await migrate(empty_database_url, Phase.POST) == (left, [])
+    assert await migrate(empty_database_url, Phase.POST) == ([], [])
+
+
+async def test_the_posts_of_a_release_come_before_the_pres_of_the_next(empty_database_url, release):
+    """Forgotten ones are named; the newer code applies them too, and then goes no further than that."""
+    release((1,), "pre_a")
+    await migrate(empty_database_url, Phase.PRE)
+    release((1, 2), "pre_a", "pre_b", "post_c")
+    await migrate(empty_database_url, Phase.PRE)
+    release((1, 2, 4), "pre_a", "pre_b", "post_c", "pre_d", "post_e")
+    with pytest.raises(ConfigError, match=r"0003_post_c\.sql of an earlier release must be applied first"):
+        await migrate(empty_database_url, Phase.PRE)
+    after = ["0004_pre_d.sql", "0005_post_e.sql"]
+    assert await migrate(empty_database_url, Phase.POST) == (["0003_post_c.sql"], after)
+    assert await migrate(empty_database_url, Phase.PRE) == (after[:1], after[1:])
+    assert await migrate(empty_database_url, Phase.POST) == (after[1:], [])
+
+
+async def test_one_machine_applies_everything(empty_database_url, release):
+    """Where nothing of the version before runs any more there are no phases."""
+    release((1,), "pre_a")
+    await migrate(empty_database_url)
+    release((1, 2, 4), "pre_a", "pre_b", "post_c", "pre_d", "post_e")
+    assert await migrate(empty_database_url) == (
+        ["0002_pre_b.sql", "0003_post_c.sql", "0004_pre_d.sql", "0005_post_e.sql"],
+        [],
+    )
+
+
+def test_releases_begin_with_a_migration_that_is_there():
+    """The first is 1, and no release begins behind the newest migration."""
+    assert RELEASES[0] == 1
+    assert list(RELEASES) == sorted(set(RELEASES))
+    assert RELEASES[-1] <= migrations()[-1][0]
