@@ -705,6 +705,7 @@ DECLARE
     ended_place integer;
     before integer;
     remain integer;
+    made opened_step;
 BEGIN
     UPDATE items SET ended = true, error = CASE WHEN place = which THEN reason ELSE error END
     WHERE run_id = run AND node_id = iterator AND item = parent AND (place = which OR halt AND open_steps > 0);
@@ -735,7 +736,10 @@ BEGIN
     LOOP
         SELECT count(*) INTO remain FROM open_steps
         WHERE run_id = run AND item = item_path(parent, ended_place) AND (node_id = ANY (body) OR node_id = iterator);
-        RETURN QUERY SELECT * FROM settle_item(run, iterator, parent, ended_place, remain - before);
+        FOR made IN SELECT * FROM settle_item(run, iterator, parent, ended_place, remain - before) LOOP
+            UPDATE runs SET open_steps = open_steps + 1 WHERE id = run AND made.item <> parent;
+            RETURN NEXT made;
+        END LOOP;
     END LOOP;
     PERFORM note_activity(run, false);
 END $$;
@@ -851,8 +855,9 @@ BEGIN
             won[i] := true;
             IF iterates AND u_iterator[i] IS NOT NULL AND live[i] THEN
                 -- What arrives of an item that has ended is recorded and starts nothing.
-                SELECT NOT ended INTO live[i] FROM items
+                SELECT NOT ended INTO flag FROM items
                 WHERE run_id = u_run[i] AND node_id = u_iterator[i] AND item = u_parent[i] AND place = u_place[i];
+                live[i] := coalesce(flag, false);
             END IF;
             unit := i;
             flag := live[i];
@@ -867,7 +872,10 @@ BEGIN
     INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status, handle, output,
                        input, error)
     SELECT u_run[x.unit], workspaces[x.unit], seqs[x.unit] + x.seq, x.duration_ms, x.started_at, x.attempt, x.node_id,
-           x.item, x.status, x.handle, x.output, x.input, x.error
+           x.item,
+           -- Nobody tries a step again whose run is being ended: this attempt is its result.
+           CASE WHEN x.status = 'retried' AND NOT live[x.unit] THEN 'failed' ELSE x.status END,
+           x.handle, x.output, x.input, x.error
     FROM unnest(x_unit, x_own, x_node, x_item, x_attempt, x_seq, x_status, x_handle, x_output, x_input, x_error, x_started,
                 x_ms)
         AS x (unit, own, node_id, item, attempt, seq, status, handle, output, input, error, started_at, duration_ms)
@@ -951,7 +959,7 @@ BEGIN
     IF iterates THEN
         kind := 'join';
         FOR i IN 1 .. units LOOP
-            CONTINUE WHEN u_iterator[i] IS NULL OR NOT won[i] OR u_fails[i] OR u_outcome[i] IS NOT NULL;
+            CONTINUE WHEN u_iterator[i] IS NULL OR NOT won[i] OR live[i] AND (u_fails[i] OR u_outcome[i] IS NOT NULL);
             delta := more[i] - 1 + CASE WHEN live[i] THEN u_level_opens[i] ELSE 0 END;
             CONTINUE WHEN delta = 0 OR (SELECT outcome IS NOT NULL FROM runs WHERE id = u_run[i]);
             FOR made IN SELECT * FROM settle_item(u_run[i], u_iterator[i], u_parent[i], u_place[i], delta) LOOP
@@ -1048,7 +1056,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- What a worker needs to run a step; in the order of shared.store.advance.Loaded.
+-- What a worker needs to run a step; in the order of shared.store.advance.Loaded. Steps of an iterator's items, of which
+-- there are many, come without their run's payload.
 CREATE TYPE taken_step AS (
     run_id uuid, node_id text, item text, claim_id uuid, attempt smallint, fired boolean, wake text, crashes smallint,
     sent_at timestamptz, started_at timestamptz, workspace_id uuid, workflow_id uuid, version integer, trigger_type text,
@@ -1090,8 +1099,9 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
-           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority,
-           r.outcome IS NOT NULL, CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text,
+           CASE WHEN o.item = '-' THEN r.trigger_payload END, r.created_at, o.priority, r.outcome IS NOT NULL,
+           CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
            CASE WHEN r.parent_waits THEN r.parent_run_id END, r.slots, r.depth
     FROM generate_series(1, cardinality(r_run)) AS u (i)
     CROSS JOIN LATERAL (
@@ -1124,8 +1134,9 @@ BEGIN
         RETURNING o.*, o AS step
     )
     SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
-           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text, r.trigger_payload, r.created_at, o.priority,
-           r.outcome IS NOT NULL, CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text,
+           CASE WHEN o.item = '-' THEN r.trigger_payload END, r.created_at, o.priority, r.outcome IS NOT NULL,
+           CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
            CASE WHEN r.parent_waits THEN r.parent_run_id END, r.slots, r.depth
     FROM claimed o CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
 END $$;

@@ -237,14 +237,14 @@ class Engine:
         for reference in self.mailbox.references():
             await self.take(reference)
 
-    async def run(self, flow: Flow, payload: str = "{}", *, until: str | None = None) -> UUID:
+    async def run(self, flow: Flow, payload: str = "{}", *, until: str | None = None, seconds: float = 20.0) -> UUID:
         """Start a run and carry it on until it is terminal (or has the status ``until``)."""
         run_id = await start_run(self.outside, flow, payload)
         await self.take(first(run_id, flow))
-        await self.finish(run_id, until=until)
+        await self.finish(run_id, until=until, seconds=seconds)
         return run_id
 
-    async def finish(self, run_id: UUID, *, until: str | None = None) -> None:
+    async def finish(self, run_id: UUID, *, until: str | None = None, seconds: float = 20.0) -> None:
         """Take up what is announced and what comes due, until the run is terminal (or has the status ``until``)."""
 
         async def ended() -> bool:
@@ -253,7 +253,7 @@ class Engine:
             status = await self.outside.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
             return status in ((until,) if until else ("completed", "failed", "cancelled"))
 
-        await eventually(ended)
+        await eventually(ended, seconds)
 
     async def idle(self) -> None:
         """Wait until every slot is free again."""

@@ -10,13 +10,14 @@ import asyncpg
 from shared.batcher import Batcher
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
-from shared.graph.paths import at_depth, depth, split
+from shared.graph.paths import ROOT, at_depth, depth, split
 from shared.jsontext import decode
 from shared.lanes import Reference
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE
-from shared.store.advance import ItemValue, Key, Loaded, claim, item_values, load_ready, outputs
+from shared.store.advance import ItemValue, Key, Loaded, claim, item_values, load_ready, outputs, payload
 from shared.store.results import ended, iterator_output
 from worker.plans import Blueprint
+from worker.remembered import Remembered
 
 _Claim = tuple[Reference, UUID]
 
@@ -46,6 +47,7 @@ class Reader:
         self._incarnation = incarnation
         self._loads: Batcher[Sequence[Reference], list[Loaded]] = Batcher(self._load, name="load", limit=64)
         self._claims: Batcher[_Claim, Loaded | None] = Batcher(self._claim, name="claim")
+        self._remembered = Remembered()
         self._contexts: Batcher[_Wanted, _Found] = Batcher(self._read, name="context")
 
     async def load(self, references: Sequence[Reference]) -> list[Loaded]:
@@ -76,14 +78,37 @@ class Reader:
             for name in needs
             if plan.nodes[name].mode is not Mode.ITERATE
         ]
-        found = await self._contexts.submit(_Wanted(steps, list(around.values())))
         context: dict[str, Any] = dict.fromkeys(needs)
-        context.update((key[1], decode(found.steps[key])) for key in steps if key in found.steps)
+        found = await self._found(loaded, steps, list(around.values()), context)
+        if loaded.trigger_payload is None and plan.trigger in needs:
+            context[plan.trigger] = await self._payload(loaded, plan.trigger)
         context.update((name, _item(key, found.items[key])) for name, key in around.items())
         for name in [*needs, *own]:
             if plan.nodes[name].mode is Mode.ITERATE and name not in around:
                 context[name] = await self._results(loaded, blueprint, name)
         return context
+
+    async def _found(self, loaded: Loaded, steps: list[Key], items: list[Key], context: dict[str, Any]) -> _Found:
+        """Read outputs into the context. What a step of an item reads from outside it, the other items read too."""
+        shared = {key for key in steps if key[2] != loaded.item}
+        known = {key for key in shared if key in self._remembered}
+        context.update((key[1], self._remembered.get(key)) for key in known)
+        found = await self._contexts.submit(_Wanted([key for key in steps if key not in known], items))
+        for key in steps:
+            if key in found.steps and key not in known:
+                context[key[1]] = decode(found.steps[key])
+                if key in shared:
+                    self._remembered.put(key, context[key[1]], len(found.steps[key]))
+        return found
+
+    async def _payload(self, loaded: Loaded, trigger: str) -> Any:
+        """The payload of the run of a step inside an iterator."""
+        key = (loaded.run_id, trigger, ROOT)
+        if key not in self._remembered:
+            text = await payload(self._pool, loaded.run_id)
+            self._remembered.put(key, decode(text), len(text))
+            return decode(text)
+        return self._remembered.get(key)
 
     async def _results(self, loaded: Loaded, blueprint: Blueprint, iterator: str) -> Any:
         path = at_depth(loaded.item, len(blueprint.plan.nodes[iterator].scope))

@@ -17,7 +17,8 @@ class Scope:
     Args:
         loaded: the step the walk starts with.
         blueprint: of the run's version.
-        outputs: what earlier steps gave out, as far as it is needed; the trigger's is composed of the run's payload.
+        outputs: what earlier steps gave out, as far as it is needed; the trigger's is composed of the run's payload,
+            which stands in its place if the step came without.
 
     Attributes:
         names: what templates see.
@@ -30,7 +31,7 @@ class Scope:
         self._outputs = outputs
         trigger = blueprint.plan.trigger
         if trigger in outputs:
-            outputs[trigger] = self.trigger().output
+            outputs[trigger] = self._compose(outputs[trigger]).output
         self.names: dict[str, Any] = {
             **outputs,
             "nodes": outputs,
@@ -42,7 +43,11 @@ class Scope:
 
     def trigger(self) -> Outcome:
         """What the trigger gives out; it is not stored."""
-        payload = decode(self._loaded.trigger_payload)
+        return self._compose(None)
+
+    def _compose(self, payload: Any) -> Outcome:
+        if self._loaded.trigger_payload is not None:
+            payload = decode(self._loaded.trigger_payload)
         context = TriggerContext(self.run_id, self._loaded.trigger_type, payload)
         return self._blueprint.nodes[self._blueprint.plan.trigger].trigger(context)
 

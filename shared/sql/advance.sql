@@ -31,6 +31,10 @@ SELECT * FROM take_steps($1, $2, $3, $4, $5);
 -- Reads ready steps without taking them; `read_steps` in shared/schema.sql.
 SELECT * FROM read_steps($1, $2, $3);
 
+-- name: payload
+-- The trigger payload of a run.
+SELECT trigger_payload FROM runs WHERE id = $1;
+
 -- name: outputs
 -- The outputs of settled steps by run, node and item; `step_outputs` in shared/schema.sql.
 SELECT run_id, node_id, item, output FROM step_outputs($1, $2, $3);

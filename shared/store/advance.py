@@ -199,6 +199,7 @@ class Loaded(NamedTuple):
     """A step and what is needed to run it.
 
     Attributes:
+        trigger_payload: JSON text; None for a step inside an iterator.
         ending: its run is being ended, so it is not to be run any more.
         brought: what woke it brought, as JSON: an answer, a child run's end, the item that stopped an iterator.
         caller: the run that waits for this one.
@@ -220,7 +221,7 @@ class Loaded(NamedTuple):
     workflow_id: UUID
     version: int
     trigger_type: str
-    trigger_payload: str
+    trigger_payload: str | None
     created_at: datetime
     priority: int
     ending: bool
@@ -308,6 +309,13 @@ async def load_ready(connection: Executes, references: Sequence[Reference]) -> d
         [reference.item for reference in references],
     )
     return _by_key(records)
+
+
+async def payload(connection: Executes, run_id: UUID) -> str:
+    """The trigger payload of a run, as JSON text."""
+    (record,) = await connection.fetch(_SQL["payload"], run_id)
+    text: str = record["trigger_payload"]
+    return text
 
 
 async def outputs(connection: Executes, wanted: Sequence[Key]) -> dict[Key, str]:
