@@ -140,3 +140,54 @@ EXCEPTION
     WHEN lock_not_available OR deadlock_detected THEN
         RETURN 'busy';
 END $$;
+
+-- Old code may end a run that new code is built on: a child that a step waits for, one that holds slots, one whose failure
+-- starts another. And what it leaves waiting must not count as active. So what new code does at these points is done for
+-- it; the messages of the steps that this makes ready are those that `resend` sends.
+ALTER FUNCTION commit_advances(
+    uuid[], text[], text[], uuid[], timestamptz[], text[], text[], text[], boolean[], integer[], integer[],
+    integer[], boolean[], text[], text[], smallint[], integer[], text[], text[], text[], text[], text[], timestamptz[],
+    integer[],
+    integer[], text[], text[], text[], smallint[], uuid[], timestamptz[], boolean[], boolean[],
+    integer[], text[], text[], integer[], integer[], integer[], integer[],
+    uuid, boolean) RENAME TO commit_old_advances;
+CREATE FUNCTION commit_advances(
+    uuid[], text[], text[], uuid[], timestamptz[], text[], text[], text[], boolean[], integer[], integer[],
+    integer[], boolean[], text[], text[], smallint[], integer[], text[], text[], text[], text[], text[], timestamptz[],
+    integer[],
+    integer[], text[], text[], text[], smallint[], uuid[], timestamptz[], boolean[], boolean[],
+    integer[], text[], text[], integer[], integer[], integer[], integer[],
+    uuid, boolean
+) RETURNS TABLE (kind text, unit integer, run_id uuid, node_id text, item text, flag boolean, status text, seconds float8)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    run uuid;
+BEGIN
+    FOR kind, unit, run_id, node_id, item, flag, status, seconds IN
+        SELECT * FROM commit_old_advances(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42)
+    LOOP
+        IF kind = 'ended' THEN
+            PERFORM FROM run_ended(run_id);
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+    FOR run IN SELECT DISTINCT r.id FROM unnest($1) AS r (id) ORDER BY r.id LOOP
+        PERFORM note_activity(run, false);
+    END LOOP;
+END $$;
+
+-- Runs in which everything waits by now are idle since the last of their waits began.
+DO $$
+DECLARE
+    idle record;
+BEGIN
+    FOR idle IN
+        SELECT run_id, max(started_at) AS since FROM open_steps
+        GROUP BY run_id HAVING bool_and(status = 'waiting' AND NOT claim_first) ORDER BY run_id
+    LOOP
+        UPDATE runs SET idle_since = idle.since WHERE id = idle.run_id AND idle_since IS NULL;
+    END LOOP;
+END $$;

@@ -26,13 +26,18 @@ def query(file: str, name: str) -> str:
     return parse((old.FOLDER / f"{file}.sql").read_text(encoding="utf-8"))[name]
 
 
-@pytest.fixture
-async def upgrading_url(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A database of the release before, with this one's roll-out about to begin."""
+async def migrate_to_previous(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bring a database to the schema of the release before this one."""
     known = [file for file in migrations() if file[0] < RELEASES[-1]]
     with monkeypatch.context() as patched:
         patched.setattr("shared.migrate.migrations", lambda: known)
-        await migrate(empty_database_url)
+        await migrate(url)
+
+
+@pytest.fixture
+async def upgrading_url(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database of the release before, with this one's roll-out about to begin."""
+    await migrate_to_previous(empty_database_url, monkeypatch)
     done = await migrate(empty_database_url, Phase.PRE)
     assert all("_pre_" in name for name in done.applied)
     return empty_database_url
@@ -163,6 +168,60 @@ async def test_the_release_before_finishes_what_this_one_started(
     done = await advance(database, run_id, "b", claim_id, arrivals=[old.Arrival("j", "-", 1, 1, 2, 0)])
     assert done.joins == [(run_id, "j", "-")]
     assert ended(await advance(database, run_id, "j")) == ["completed"]
+
+
+async def test_a_child_that_the_release_before_ends_wakes_its_parent(database: asyncpg.Connection) -> None:
+    """And frees its slots: what this release does at the end of a run happens whoever ends it."""
+    flow = await workflow(database, *graph("t>a"))
+    child = await accept(database, flow)
+    waits = {"node_id": "w", "status": "waiting", "waits": "child_run", "child_run_id": child, "claim_first": False}
+    parent = await add_run(database, flow.workflow_id, waits, status="running")
+    await database.execute(
+        "UPDATE runs SET parent_run_id = $2, parent_node_id = 'w', parent_item = '-', parent_waits = true, slots = 1"
+        " WHERE id = $1",
+        child,
+        parent,
+    )
+    await database.execute(
+        "INSERT INTO concurrency_slots (workspace_id, workflow_id, key, run_id) VALUES ($1, $2, 'k', $3)",
+        flow.workspace_id,
+        flow.workflow_id,
+        child,
+    )
+    assert ended(await advance(database, child, "t")) == ["completed"]
+    woken = await database.fetchrow("SELECT status, wake FROM open_steps WHERE run_id = $1", parent)
+    assert tuple(woken or ()) == ("ready", "child")
+    assert await database.fetchval("SELECT count(*) FROM concurrency_slots") == 0
+
+
+async def test_what_the_release_before_leaves_waiting_is_idle(database: asyncpg.Connection) -> None:
+    """Its delays do not count against the time a run may be active; its retries do."""
+    flow = await workflow(database, *graph("t>a"))
+    later = await ago(database, -3600)
+    for claim_first in (False, True):
+        run_id = await accept(database, flow)
+        wait = old.Opening("a", "-", "waiting", 1, None, later, claim_first=claim_first)
+        await advance(database, run_id, "t", openings=[wait])
+        idle = await database.fetchval("SELECT idle_since IS NOT NULL FROM runs WHERE id = $1", run_id)
+        assert idle is not claim_first
+
+
+async def test_what_waited_when_the_roll_out_began_is_idle(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since its wait began."""
+    await migrate_to_previous(empty_database_url, monkeypatch)
+    connection = await asyncpg.connect(empty_database_url)
+    flow = await add_workflow(connection)
+    began = await ago(connection, 7200)
+    later = await ago(connection, -3600)
+    wait = {"status": "waiting", "due_at": later, "started_at": began, "claim_first": False}
+    delayed = await add_run(connection, flow, wait, status="running")
+    await add_run(connection, flow, wait, {"node_id": "b"}, status="running")
+    await migrate(empty_database_url, Phase.PRE)
+    idle = await connection.fetch("SELECT id, idle_since FROM runs WHERE idle_since IS NOT NULL")
+    assert [tuple(row) for row in idle] == [(delayed, began)]
+    await connection.close()
 
 
 async def test_the_scheduler_of_the_release_before_does_its_duties(database: asyncpg.Connection) -> None:
