@@ -6,14 +6,12 @@ from typing import Final
 
 import asyncpg
 
-from shared.db import CONNECTION_ERRORS, Connection
+from shared.db import CONNECTION_ERRORS, PASSING_ERRORS, Connection
 from shared.errors import UnavailableError
 
 #: Seconds to wait for a free connection.
 _PATIENCE: Final = 5.0
 _RETRY_AFTER: Final = 2
-#: The database works and could not do this now.
-_BUSY: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
 
 @asynccontextmanager
@@ -26,7 +24,7 @@ async def reading(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.acquire(timeout=_PATIENCE) as connection:
             yield connection
-    except _BUSY as error:
+    except PASSING_ERRORS as error:  # a full disk and a standby among them
         raise UnavailableError(
             "database_busy", "The database was too busy for this request; repeat it.", retry_after=_RETRY_AFTER
         ) from error
