@@ -247,16 +247,18 @@ CREATE TABLE items (
     PRIMARY KEY (run_id, node_id, item, place)
 ) PARTITION BY RANGE (run_id);
 
--- What people and callbacks answered; kept from before the wait begins.
+-- What people and callbacks answered, kept from before the wait begins; and what they are asked, from when it begins.
 CREATE TABLE answers (
     run_id        uuid NOT NULL,
     workspace_id  uuid NOT NULL,
-    answered_at   timestamptz NOT NULL DEFAULT now(),
+    answered_at   timestamptz NOT NULL DEFAULT now(),   -- without an answer: when it was asked
     node_id       text NOT NULL,
     item          text NOT NULL,
-    outcome       text NOT NULL,
-    data          text NOT NULL,
-    PRIMARY KEY (run_id, node_id, item)
+    outcome       text,
+    data          text,
+    question      text,                  -- shared/questions.py, templates rendered
+    PRIMARY KEY (run_id, node_id, item),
+    CHECK ((outcome IS NULL) = (data IS NULL))
 );
 
 -- Actions over many runs; the scheduler works them off from the newest run down.

@@ -1,5 +1,7 @@
 """The vault's key ring: AES-256-GCM under named keys, each value bound to the row it belongs to.
 
+The keys of signatures are derived from those of the ring, so one ring is all there is to keep.
+
 A blob is ``version (1 byte: 1) | length of the key id (1 byte) | key id | nonce (12 bytes) | ciphertext and tag``.
 Everything before the ciphertext, and the caller's context, is authenticated, so a blob that is altered, cut or moved
 to another row does not decrypt. Nonces are random: one key is good for 2^32 values (NIST SP 800-38D, 8.3).
@@ -7,6 +9,7 @@ to another row does not decrypt. Nonces are random: one key is good for 2^32 val
 
 import base64
 import binascii
+import hmac
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +17,8 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.errors import ConfigError, EdgewiseError, Fault
 
@@ -43,6 +48,7 @@ class KeyRing:
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
         self._newest = next(iter(self._ciphers))
+        self._signers = [_signer(key) for key in keys.values()]
 
     def encrypt(self, plaintext: bytes, *, context: str) -> bytes:
         """A blob that decrypts only with the same context.
@@ -73,6 +79,14 @@ class KeyRing:
         except InvalidTag:
             raise VaultError("vault_tampered", "A stored secret was altered or belongs to another row.") from None
 
+    def sign(self, message: bytes) -> bytes:
+        """The HMAC-SHA256 of a message under the newest key; 32 bytes."""
+        return hmac.digest(self._signers[0], message, "sha256")
+
+    def has_signed(self, message: bytes, signature: bytes) -> bool:
+        """Whether a signature is one of this message under any key of the ring; in constant time for each key."""
+        return any(hmac.compare_digest(hmac.digest(key, message, "sha256"), signature) for key in self._signers)
+
     def needs_rotation(self, blob: bytes) -> bool:
         """Whether a blob is under another key than the newest.
 
@@ -80,6 +94,11 @@ class KeyRing:
             VaultError: ``vault_format``.
         """
         return _split(blob).key_id != self._newest
+
+
+def _signer(key: bytes) -> bytes:
+    """The key of signatures that belongs to a key of the ring."""
+    return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=b"edgewise signatures").derive(key)
 
 
 class _Parts(NamedTuple):

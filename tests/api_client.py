@@ -14,17 +14,17 @@ from shared.config import Config
 
 SECRET = "a secret of at least thirty-two bytes"
 PUBLIC_URL = "https://edgewise.test"
+VAULT_KEYS = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 ALL_SCOPES = "workflows:read workflows:write workflows:execute"
 
 
 def config(database_url: str, broker_url: str, **changes: Any) -> Config:
     """A configuration for tests."""
-    keys = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
     values: dict[str, Any] = {
         "database_url": database_url,
         "broker_url": broker_url,
         "jwt_secret": SECRET,
-        "vault_keys": keys,
+        "vault_keys": VAULT_KEYS,
         "public_url": PUBLIC_URL,
     }
     return Config(**{**values, **changes})

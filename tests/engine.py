@@ -17,10 +17,13 @@ from shared.db import Clock, open_pool
 from shared.graph.plan import PLAN_FORMAT, compile_plan, encode_plan
 from shared.ids import Mint
 from shared.lanes import Doorbell, Reference
+from shared.links import Links
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.registry import Registry, default_registry
 from shared.queries import load
 from shared.store import duties
+from shared.vault import parse_keys
+from tests.api_client import PUBLIC_URL, VAULT_KEYS
 from tests.graphs import edge, node
 from tests.rows import assert_sound, steps_of  # noqa: F401 — what is asked after an engine has run
 from worker.capacity import Capacity
@@ -31,6 +34,7 @@ from worker.plans import Plans
 from worker.walk import Tools
 
 mint = Mint()
+LINKS = Links(parse_keys(VAULT_KEYS), PUBLIC_URL)
 Effect = Callable[["ProbeData", StepContext], Awaitable[Outcome]]
 Pure = Callable[["ProbeData"], Outcome]
 Graph = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
@@ -199,7 +203,7 @@ class Engine:
             incarnation=self.incarnation,
             capacity=self.capacity,
             announcer=self.mailbox,  # type: ignore[arg-type]
-            tools=Tools(self.clock, mint.uuid, random.Random(1).random, None),
+            tools=Tools(self.clock, mint.uuid, random.Random(1).random, None, LINKS),
         )
         self.stopped = False
 

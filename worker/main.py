@@ -17,9 +17,11 @@ from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
 from shared.ids import Mint
+from shared.links import Links
 from shared.metrics import EGRESS
 from shared.nodes.registry import default_registry
 from shared.probes import serve_probes
+from shared.vault import parse_keys
 from worker import actors
 from worker.capacity import Capacity
 from worker.executor import Executor
@@ -64,6 +66,7 @@ class Worker:
         held = Held()
         self._config = config
         self._pool = pool
+        links = Links(parse_keys(config.vault_keys), config.public_url)
         self._clock = asyncio.create_task(keep_in_step(clock, pool))
         self._egress = EgressClient(
             Guard(parse_allow(config.egress_allow)),

@@ -11,8 +11,9 @@ from shared.graph.paths import child
 from shared.graph.plan import Plan, PlanNode
 from shared.metrics import STEPS
 from shared.nodes.base import Division
+from shared.questions import Question
 from shared.states import StepStatus, Waits
-from shared.store.advance import Arrival, ItemFailure, Iteration, Opening, Result
+from shared.store.advance import Arrival, Asked, ItemFailure, Iteration, Opening, Result
 from worker.texts import Texts, item_text
 
 _NOTHING: Final = Texts(None, None)
@@ -39,6 +40,7 @@ class Pending:
         self.results: list[Result] = []
         self.openings: list[Opening] = []
         self.iterations: list[Iteration] = []
+        self.questions: list[Asked] = []
         self.item_failure: ItemFailure | None = None
         self.outcome: str | None = None
         self.error_message: str | None = None
@@ -82,8 +84,16 @@ class Pending:
         due = self._clock.at(time.monotonic() + delay)
         self._open(node.id, StepStatus.WAITING, attempt + 1, due, Waits.RETRY, claim_first=True)
 
-    def wait(self, node: PlanNode, attempt: int, until: datetime | None, reason: str) -> None:
-        """A step waits, until a moment at most."""
+    def wait(
+        self, node: PlanNode, attempt: int, until: datetime | None, reason: str, question: Question | None = None
+    ) -> None:
+        """A step waits, until a moment at most.
+
+        Raises:
+            StepFailedError: if its question is too large.
+        """
+        if question is not None:
+            self.questions.append(Asked(node.id, self._item, item_text(question)))
         self._open(node.id, StepStatus.WAITING, attempt, until, reason, claim_first=False)
 
     def iterate(self, node: PlanNode, attempt: int, division: Division) -> None:

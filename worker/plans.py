@@ -28,12 +28,14 @@ class Blueprint(NamedTuple):
     Attributes:
         workflow: what templates see under that name.
         finish_branches: whether branches that do not depend on a failed step go on to their end.
+        asking: the nodes that wait for answers, if a template could name their links.
     """
 
     plan: Plan
     nodes: dict[str, CompiledNode]
     workflow: dict[str, Any]
     finish_branches: bool = False
+    asking: tuple[str, ...] = ()
 
 
 class Plans:
@@ -85,7 +87,8 @@ class Plans:
         workflow = {"id": encode(Prefix.WORKFLOW, key[0]), "name": record["name"], "version": key[1]}
         settings = decode(record["settings"])
         finish_branches = settings.get("on_failure") == "finish_branches"
-        blueprint = Blueprint(plan, self._compile(plan), workflow, finish_branches)
+        nodes = self._compile(plan)
+        blueprint = Blueprint(plan, nodes, workflow, finish_branches, self._asking(plan, nodes))
         self._kept[key] = blueprint
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
@@ -95,6 +98,11 @@ class Plans:
         if record["plan_format"] == PLAN_FORMAT:
             return decode_plan(record["plan"])
         return compile_plan(decode(record["nodes"]), decode(record["edges"]), self._registry)
+
+    def _asking(self, plan: Plan, nodes: dict[str, CompiledNode]) -> tuple[str, ...]:
+        if not any("run" in node.references for node in nodes.values()):
+            return ()
+        return tuple(name for name, node in plan.nodes.items() if self._registry.type_of(node.component).asks)
 
     def _compile(self, plan: Plan) -> dict[str, CompiledNode]:
         unknown = sorted(

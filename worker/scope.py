@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from shared.graph.paths import at_depth, depth
 from shared.graph.plan import Plan, PlanNode
 from shared.ids import Prefix, encode
 from shared.jsontext import decode
+from shared.links import Links, Place
 from shared.nodes.base import Outcome, TriggerContext
 from shared.store.advance import Loaded
 from worker.plans import Blueprint
@@ -19,12 +21,13 @@ class Scope:
         blueprint: of the run's version.
         outputs: what earlier steps gave out, as far as it is needed; the trigger's is composed of the run's payload,
             which stands in its place if the step came without.
+        links: makes the links of steps that wait for answers.
 
     Attributes:
         names: what templates see.
     """
 
-    def __init__(self, loaded: Loaded, blueprint: Blueprint, outputs: dict[str, Any]) -> None:
+    def __init__(self, loaded: Loaded, blueprint: Blueprint, outputs: dict[str, Any], links: Links) -> None:
         self.run_id = encode(Prefix.RUN, loaded.run_id)
         self._loaded = loaded
         self._blueprint = blueprint
@@ -35,7 +38,7 @@ class Scope:
         self.names: dict[str, Any] = {
             **outputs,
             "nodes": outputs,
-            "run": {"id": self.run_id, "trigger_type": loaded.trigger_type},
+            "run": {"id": self.run_id, "trigger_type": loaded.trigger_type, "links": _links(loaded, blueprint, links)},
             "workflow": blueprint.workflow,
         }
         if trigger in outputs:
@@ -72,5 +75,18 @@ def _nearest_output(plan: Plan, node_id: str, outputs: Mapping[str, Any]) -> dic
         if any(node_id in targets for targets in other.outgoing.values()):
             output: dict[str, Any] | None = outputs.get(name)
             if output is not None:
+def _links(loaded: Loaded, blueprint: Blueprint, links: Links) -> dict[str, str]:
+    """The links of the steps that wait for answers, but for those in iterators that the walk is not in."""
+    around = blueprint.plan.nodes[loaded.node_id].scope
+    if depth(loaded.item) > len(around):  # the start of an item
+        around = (*around, loaded.node_id)
+    found = {}
+    for name in blueprint.asking:
+        scope = blueprint.plan.nodes[name].scope
+        if scope == around[: len(scope)]:
+            found[name] = links.url(Place(loaded.run_id, name, at_depth(loaded.item, len(scope))))
+    return found
+
+
                 return output
     return {}

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from shared.db import Clock
 from shared.errors import StepFailedError
 from shared.graph import advance as graph
@@ -17,8 +19,9 @@ from shared.graph.catalogue import Kind, Mode
 from shared.graph.model import DONE_HANDLE, ERROR_HANDLE
 from shared.graph.paths import depth
 from shared.graph.plan import PlanNode
+from shared.links import Links
 from shared.nodes.base import Outcome, StepContext
-from shared.states import RunStatus, StepStatus, Waits
+from shared.states import RunStatus, StepStatus
 from shared.store.advance import Advance, ItemFailure, Loaded, Opening
 from worker.pending import Pending
 from worker.plans import Blueprint
@@ -36,12 +39,13 @@ from worker.texts import (
 
 
 class Tools(NamedTuple):
-    """What walks use: Postgres's clock, fresh ids, random numbers in [0, 1) and the outbound client."""
+    """What walks use: Postgres's clock, fresh ids, random numbers in [0, 1), the outbound client and links of steps."""
 
     clock: Clock
     new_id: Callable[[], UUID]
     random: Callable[[], float]
     egress: Any
+    links: Links
 
 
 class Next(NamedTuple):
@@ -72,7 +76,7 @@ class Walk:
         self._item = loaded.item
         self._held = self._written = (loaded.node_id, loaded.claim_id)
         self._attempt = loaded.attempt
-        self._scope = Scope(loaded, blueprint, outputs)
+        self._scope = Scope(loaded, blueprint, outputs, tools.links)
         self._joins: graph.Joins = {}
         around = self.plan_node.scope
         self._starts_item = depth(loaded.item) > len(around)
@@ -124,9 +128,7 @@ class Walk:
         elif self.loaded.wake is not None and node.mode is Mode.ITERATE:
             self._gather(node)
         elif self.loaded.wake is not None and node.mode is Mode.WAIT:
-            self._attempt_pure(
-                node, lambda: self.blueprint.nodes[node.id].resume(self._scope.names, self.step_context())
-            )
+            self._resume(node)
         else:
             self._enter(node)
         self._go_on()
@@ -174,7 +176,7 @@ class Walk:
         pending = self._pending
         self._written = self._held
         if pending.is_over:
-            pending.effects, pending.openings, pending.iterations = [], [], []
+            pending.effects, pending.openings, pending.iterations, pending.questions = [], [], [], []
             self._joins.clear()
         following = self._open_effects(keep_going=keep_going)
         advance = Advance(
@@ -210,6 +212,7 @@ class Walk:
                 claim_id = self._tools.new_id()
                 following = Next(effect, claim_id, 1)
             status = StepStatus.READY if claim_id is None else StepStatus.RUNNING
+            questions=pending.questions,
             self._pending.openings.append(Opening(effect.id, self._item, status, 1, claim_id, None, claim_first=True))
         return following
 
@@ -251,9 +254,17 @@ class Walk:
     def _begin_wait(self, node: PlanNode) -> None:
         attempt = self._attempt_of(node)
         context = self._context(node, attempt)
-        wait = self._try(node, lambda: self.blueprint.nodes[node.id].begin(self._scope.names, context))
-        if wait is not None:
-            self._pending.wait(node, attempt, wait.until, Waits.TIMER)
+
+        def begin() -> None:
+            wait = self.blueprint.nodes[node.id].begin(self._scope.names, context)
+            self._pending.wait(node, attempt, wait.until, wait.reason, wait.question)
+
+        self._try(node, begin)
+
+    def _resume(self, node: PlanNode) -> None:
+        context = self.step_context()
+        woken = msgspec.structs.replace(context, wake=self.loaded.wake, brought=brought_by(self.loaded))
+        self._attempt_pure(node, lambda: self.blueprint.nodes[node.id].resume(self._scope.names, woken))
 
     def _begin_items(self, node: PlanNode) -> None:
         division = self._try(node, lambda: self.blueprint.nodes[node.id].divide(self._scope.names))

@@ -12,6 +12,8 @@ import msgspec
 
 from shared.egress.interface import Egress
 from shared.graph.catalogue import Kind, Mode
+from shared.questions import Question
+from shared.states import Waits
 from shared.templates.fields import Rendering
 
 __all__ = [
@@ -54,9 +56,16 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """The step waits until a moment of Postgres's clock."""
+    """The step waits until a moment of Postgres's clock, or for an answer that comes before it.
+
+    Attributes:
+        reason: what it waits for: a timer, a callback or a person.
+        question: what is asked of whoever follows the step's link; only for callbacks and persons.
+    """
 
     until: datetime
+    reason: Waits = Waits.TIMER
+    question: Question | None = None
 
 
 class Division(msgspec.Struct, frozen=True):
@@ -83,6 +92,8 @@ class StepContext(msgspec.Struct, frozen=True):
         started: for `NodeType.resume`, when the wait began.
         timeout: seconds this attempt may take.
         egress: the one client for everything that leaves.
+        wake: for `NodeType.resume`, what ended the wait: ``timer`` or ``answer``.
+        brought: what came with it; of an answer ``{"outcome", "data"}``.
     """
 
     run_id: str
@@ -93,6 +104,8 @@ class StepContext(msgspec.Struct, frozen=True):
     now: datetime
     timeout: float
     egress: Egress
+    wake: str = "timer"
+    brought: Mapping[str, Any] = {}
 
 
 class TriggerContext(msgspec.Struct, frozen=True):
@@ -125,6 +138,7 @@ class NodeType(Generic[DataT]):
             in it are rendered (`shared.nodes.fields`).
         example: a ``data`` object that validates, and runs in the conformance suite.
         example_context: outputs by node id that the example's templates refer to.
+        asks: whether its steps wait for an answer to their link (``run.links``); such a type implements `question`.
     """
 
     component_id: ClassVar[str]
@@ -135,6 +149,7 @@ class NodeType(Generic[DataT]):
     data_type: ClassVar[type[msgspec.Struct]]
     example: ClassVar[Mapping[str, Any]]
     example_context: ClassVar[Mapping[str, Any]] = {}
+    asks: ClassVar[bool] = False
 
     def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 — most types have none
         """The named handles of a node with this raw ``data``; empty for the single unnamed output."""
@@ -176,7 +191,11 @@ class NodeType(Generic[DataT]):
         raise NotImplementedError
 
     def resume(self, data: DataT, context: StepContext) -> Outcome:
-        """End a wait that came due."""
+        """End a wait that came due, or was answered."""
+        raise NotImplementedError
+
+    def question(self, data: DataT) -> Question:
+        """What is asked by a step with this data, rendered or as the author wrote it: both ask for the same fields."""
         raise NotImplementedError
 
     def divide(self, data: DataT) -> Division:

@@ -1,20 +1,17 @@
 """``switch_condition``: goes on by the first case that matches, or by ``default``."""
 
-import json
-import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
 from shared.nodes import comparisons
+from shared.nodes.asking import handle_faults
 from shared.nodes.base import Kind, NodeType, Outcome
 from shared.nodes.fields import Plain
 
 #: Handles with a meaning of their own.
 _RESERVED: Final = ("default", "error")
-#: Unicode categories that no handle may hold: the handle taken is a column, and Postgres stores neither.
-_UNUSABLE: Final = frozenset({"Cc", "Cs"})
 
 
 class Case(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,19 +79,9 @@ class SwitchCondition(NodeType[Data]):
 
 
 def _name_faults(cases: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    faults = []
-    seen: set[str] = set()
-    for index, case in enumerate(cases):
-        name = case["name"]
-        if name in _RESERVED:
-            faults.append((f"cases[{index}].name", f'"{name}" is a handle of its own: a case has another name.'))
-        elif any(unicodedata.category(char) in _UNUSABLE for char in name):
-            rule = f"{json.dumps(name)} has a control character or half of a surrogate pair: a handle has neither."
-            faults.append((f"cases[{index}].name", rule))
-        elif name in seen:
-            faults.append((f"cases[{index}].name", f'"{name}" names two cases: each has its own name.'))
-        seen.add(name)
-    return faults
+    return handle_faults(
+        [(f"cases[{index}].name", case["name"]) for index, case in enumerate(cases)], _RESERVED, "case"
+    )
 
 
 def _value_faults(cases: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from shared.queries import load
 from shared.states import StepStatus, Waits
 
 _SQL = load("advance")
+_ANSWERS = load("answers")
 
 #: What `Reference`-like keys of a step are made of: run, node, item.
 Key = tuple[UUID, str, str]
@@ -107,6 +108,14 @@ class Iteration(NamedTuple):
 
 class ItemFailure(NamedTuple):
     """The item that the held step belongs to failed.
+class Asked(NamedTuple):
+    """A step that begins to wait for an answer, and its question as JSON; ``shared/questions.py``."""
+
+    node_id: str
+    item: str
+    question: str
+
+
 
     Attributes:
         error: ``{code, message}`` as JSON.
@@ -149,6 +158,7 @@ class Advance(NamedTuple):
     iterations: Sequence[Iteration] = ()
 
     @property
+    questions: Sequence[Asked] = ()
     def ends(self) -> bool:
         """Whether it ends its run or its item, so that nothing else of the run may be in its batch."""
         return self.outcome is not None or self.item_failure is not None
@@ -156,7 +166,7 @@ class Advance(NamedTuple):
     @property
     def needs_transaction(self) -> bool:
         """Whether more than the one statement belongs to it."""
-        return self.item_failure is not None or bool(self.iterations)
+        return self.item_failure is not None or bool(self.iterations) or bool(self.questions)
 
 
 class Ended(NamedTuple):
@@ -273,6 +283,16 @@ async def follow_up(connection: Executes, advances: Sequence[Advance], committed
 
 
 def opened(records: Iterable[asyncpg.Record]) -> list[Doorbell]:
+    asked = [
+        (advance.run_id, *asked)
+        for unit, advance in enumerate(advances)
+        if committed.held.get(unit)
+        for asked in advance.questions
+    ]
+    if asked:
+        columns = _columns(asked, 4)
+        await connection.execute(_ANSWERS["ask"], *columns)
+        committed.bells.extend(opened(await connection.fetch(_ANSWERS["use_kept"], *columns[:3])))
     """The messages for rows of ``opened_step``: steps of runs under way that became ready."""
     return [
         Doorbell(Reference(run_id, node_id, item, claim=False), priority, new=False)

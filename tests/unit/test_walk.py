@@ -8,7 +8,7 @@ from shared.errors import StepFailedError
 from shared.graph.plan import compile_plan
 from shared.nodes.base import Outcome, Terminate
 from shared.store.advance import Loaded
-from tests.engine import graph, mint, registry
+from tests.engine import LINKS, graph, mint, registry
 from worker.plans import Blueprint
 from worker.walk import Tools, Walk
 
@@ -38,7 +38,7 @@ def walk_of(spec: str, *, at: str = "t", known: Any = None, outputs: Any = None,
         created_at=now,
         priority=1,
     )
-    tools = Tools(Clock(), mint.uuid, random.Random(1).random, None)
+    tools = Tools(Clock(), mint.uuid, random.Random(1).random, None, LINKS)
     return Walk(loaded, Blueprint(plan, nodes, {"id": "fl_x", "name": "w", "version": 1}), outputs or {}, tools)
 
 
