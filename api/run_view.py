@@ -1,20 +1,21 @@
 """The run object as callers see it: its log entries, its steps, and why each of them waits."""
 
 from hashlib import sha256
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from api.moments import stamp, stamp_or_none
 from api.run_graphs import RunGraph
+from api.run_waits import WaitingFor, rate_limited, waiting_for
 from shared import jsontext
 from shared.graph.model import ERROR_HANDLE
 from shared.ids import Prefix, encode, milliseconds_of, uuid7
 from shared.nodes.base import CompiledNode
 from shared.states import LOG_STATUS, StepStatus
-from shared.store.runs_read import OpenStep, RunRow, SettledStep
+from shared.store.runs_read import LOG_ENTRIES, OpenStep, RunRow, SettledStep
 
 _NULL: Final = msgspec.Raw(b"null")
 
@@ -39,19 +40,6 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     error: msgspec.Raw
 
 
-class WaitingFor(msgspec.Struct, frozen=True):
-    """Why a step waits.
-
-    Attributes:
-        reason: ``queue``, ``timer``, ``retry`` or ``worker``.
-        until: when it ends, null if nobody can say.
-    """
-
-    reason: str
-    until: str | None
-    detail: str
-
-
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Where one step stands, or how one attempt of it ended."""
 
@@ -67,7 +55,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The run object. Lists leave out ``logs`` and ``steps``."""
+    """The run object. Lists leave out ``logs`` and ``steps``.
+
+    Attributes:
+        truncated: only there, and true, if the run has more than is shown; see `shared.store.runs_read.LOG_ENTRIES`.
+    """
 
     id: str
     status: str
@@ -81,9 +73,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     workflow_id: str
     version: int
     trigger_type: str
-    parent_run_id: str | None = None
-    rerun_of: str | None = None
+    parent_run_id: Annotated[str | None, Meta(description="the run whose step started this one")] = None
+    rerun_of: Annotated[str | None, Meta(description="the run that this one repeats or goes on with")] = None
     steps: list[Step] | UnsetType = UNSET
+    truncated: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="only there, and true, if the run has more than stands here: the first 10,000 log entries, as"
+            " far as their outputs, inputs and errors have 16 MiB together, and the first 10,000 settled and open steps"
+        ),
+    ] = UNSET
 
 
 def present_run(row: RunRow) -> Run:
@@ -100,17 +99,26 @@ def present_run(row: RunRow) -> Run:
         workflow_id=encode(Prefix.WORKFLOW, row.workflow_id),
         version=row.version,
         trigger_type=row.trigger_type,
+        parent_run_id=None if row.parent_run_id is None else encode(Prefix.RUN, row.parent_run_id),
+        rerun_of=None if row.rerun_of is None else encode(Prefix.RUN, row.rerun_of),
     )
 
 
 def present_whole(row: RunRow, graph: RunGraph, settled: list[SettledStep], still_open: list[OpenStep]) -> Run:
     """A run with its logs in order, and its steps: the settled in order, then the open ones."""
     run = present_run(row)
-    logged = [step for step in settled if step.status in LOG_STATUS]
+    shown, opened = settled[:LOG_ENTRIES], still_open[:LOG_ENTRIES]
+    logged = [step for step in shown if step.status in LOG_STATUS and step.fits]
+    whole = len(shown) == len(settled) and len(opened) == len(still_open) and all(step.fits for step in shown)
+    limited = rate_limited(shown)
     return msgspec.structs.replace(
         run,
         logs=[_log_entry(row, run.id, graph, step) for step in logged],
-        steps=[*(_settled_step(graph, step) for step in settled), *(_open_step(graph, step) for step in still_open)],
+        steps=[
+            *(_settled_step(graph, step) for step in shown),
+            *(_open_step(graph, step, limited=(step.node_id, step.item, step.attempt) in limited) for step in opened),
+        ],
+        truncated=UNSET if whole else True,
     )
 
 
@@ -197,7 +205,7 @@ def _settled_step(graph: RunGraph, step: SettledStep) -> Step:
     )
 
 
-def _open_step(graph: RunGraph, step: OpenStep) -> Step:
+def _open_step(graph: RunGraph, step: OpenStep, *, limited: bool) -> Step:
     return Step(
         node_id=step.node_id,
         component_id=graph.components.get(step.node_id),
@@ -207,20 +215,8 @@ def _open_step(graph: RunGraph, step: OpenStep) -> Step:
         handle=None,
         started_at=stamp_or_none(step.started_at),
         duration_ms=None,
-        waiting_for=_waiting_for(graph, step),
+        waiting_for=waiting_for(step, waits=step.node_id in graph.waits, limited=limited),
     )
-
-
-def _waiting_for(graph: RunGraph, step: OpenStep) -> WaitingFor | None:
-    if step.status == StepStatus.RUNNING:
-        return None
-    if step.status == StepStatus.WAITING and step.node_id in graph.waits:
-        return WaitingFor("timer", stamp_or_none(step.due_at), "It goes on when its time has come.")
-    if step.status == StepStatus.WAITING:
-        return WaitingFor("retry", stamp_or_none(step.due_at), f"Attempt {step.attempt} starts when its time has come.")
-    if not step.attended:
-        return WaitingFor("worker", None, "No worker is alive.")
-    return WaitingFor("queue", None, "It waits for its turn.")
 
 
 def _raw(text: str | None) -> msgspec.Raw:

@@ -17,6 +17,11 @@ COUNTED: Final = 10_000
 #: A status is looked for in this many of the newest runs; a cursor goes on behind them.
 STATUS_WINDOW: Final = 50_000
 
+#: The most log entries (and settled steps, and open ones) of a run that are read at once, and the most bytes that their
+#: outputs, inputs and errors have together.
+LOG_ENTRIES: Final = 10_000
+LOG_BYTES: Final = 16 * 1024 * 1024
+
 FIRST_ID: Final = UUID(int=0)
 LAST_ID: Final = UUID(int=(1 << 128) - 1)
 
@@ -35,10 +40,16 @@ class RunRow(NamedTuple):
     started_at: datetime | None
     completed_at: datetime | None
     error_message: str | None
+    parent_run_id: UUID | None = None
+    rerun_of: UUID | None = None
 
 
 class SettledStep(NamedTuple):
-    """One attempt that ended; ``output``, ``input`` and ``error`` are JSON text."""
+    """One attempt that ended; ``output``, ``input`` and ``error`` are JSON text.
+
+    Attributes:
+        fits: whether these three were read; they are None past `LOG_BYTES` of a run.
+    """
 
     seq: int
     node_id: str
@@ -51,12 +62,15 @@ class SettledStep(NamedTuple):
     output: str | None
     input: str | None
     error: str | None
+    fits: bool = True
 
 
 class OpenStep(NamedTuple):
     """A step that is open.
 
     Attributes:
+        waits: one of `shared.states.Waits`; None too for a wait that older code began.
+        claim_first: of such a wait: whether it is a retry, and no timer.
         attended: whether any worker is alive.
     """
 
@@ -66,6 +80,9 @@ class OpenStep(NamedTuple):
     status: str
     started_at: datetime | None
     due_at: datetime | None
+    waits: str | None
+    claim_first: bool
+    child_run_id: UUID | None
     attended: bool
 
 
@@ -101,7 +118,7 @@ class RunPage(NamedTuple):
 
 
 async def get(connection: Connection, workspace_id: UUID, run_id: UUID) -> RunRow | None:
-    """A run of a workspace."""
+    """A run of a workspace; None too for one that its workflow's retention hides."""
     record = await connection.fetchrow(_SQL["get"], workspace_id, run_id)
     return None if record is None else RunRow(*record)
 
@@ -113,13 +130,15 @@ async def graph_nodes(connection: Connection, workflow_id: UUID, version: int) -
 
 
 async def settled_steps(connection: Connection, run_id: UUID) -> list[SettledStep]:
-    """What a run's steps came to, in the order of its log."""
-    return [SettledStep(*record) for record in await connection.fetch(_SQL["settled"], run_id)]
+    """What a run's steps came to, in the order of its log: one more than `LOG_ENTRIES`, if there are more."""
+    records = await connection.fetch(_SQL["settled"], run_id, LOG_ENTRIES + 1, LOG_BYTES)
+    return [SettledStep(*record) for record in records]
 
 
 async def open_steps(connection: Connection, run_id: UUID, lease_seconds: float) -> list[OpenStep]:
-    """The steps of a run that are open."""
-    return [OpenStep(*record) for record in await connection.fetch(_SQL["open"], run_id, lease_seconds)]
+    """The steps of a run that are open: one more than `LOG_ENTRIES`, if there are more."""
+    records = await connection.fetch(_SQL["open"], run_id, lease_seconds, LOG_ENTRIES + 1)
+    return [OpenStep(*record) for record in records]
 
 
 async def page(connection: Connection, which: RunFilter, *, offset: int, limit: int) -> RunPage:
@@ -148,9 +167,10 @@ async def count(connection: Connection, which: RunFilter) -> RunCount:
     limit = COUNTED + 1 if which.status is None else STATUS_WINDOW
     record = await connection.fetchrow(_SQL["count"], *which, limit)
     matching, seen = (record["matching"], record["seen"]) if record is not None else (0, 0)
-    if seen < limit:
+    if record is None or seen < limit or record["oldest"] < record["shown_from"]:
         return RunCount(matching, exact=True)
-    plan = msgspec.json.decode(await connection.fetchval(_SQL["estimate"], *which[:3]))
+    low = max(which.low, record["shown_from"])
+    plan = msgspec.json.decode(await connection.fetchval(_SQL["estimate"], which.workflow_id, low, which.high))
     rows = max(int(plan[0]["Plan"]["Plan Rows"]), seen)
     return RunCount(matching * rows // seen, exact=False)
 
