@@ -50,6 +50,13 @@ ERRORS: Final[Mapping[str, str]] = {
         "belongs to "
         "another workspace."
     ),
+    "node_not_resumable": (
+        "A run goes on behind a node that completed successfully and that lies outside iterators; this one is none. The "
+        "message says why, and which nodes are."
+    ),
+    "nothing_to_resume": (
+        "Every node of the run has ended, and nothing comes behind the one to resume from. Take an earlier node."
+    ),
     "object_expected": "The body is JSON, and not an object. This route takes an object: {...}.",
     "precondition_failed": (
         "The thing has changed since it was read: its ETag is not the one of If-Match. Read it again, make the change "
@@ -60,6 +67,12 @@ ERRORS: Final[Mapping[str, str]] = {
         "closed; repeat the request on another."
     ),
     "route_not_found": "There is nothing at this path. /docs lists what there is.",
+    "run_ended": "The run has ended; only a run that is open can be cancelled. What it did stays as it is.",
+    "run_not_resumable": (
+        "Only a failed or cancelled run can be resumed. One that is open has to end first; one that completed can be run "
+        "again as a whole."
+    ),
+    "run_open": "The run has not ended. Only a run that has ended is run again: cancel it first, or wait for its end.",
     "scope_missing": "The token is valid, and lacks the scope that this route asks for. The message names it.",
     "token_expired": "The token's time (exp) is over. Get a new one.",
     "token_invalid": (
@@ -116,5 +129,6 @@ FAULTS: Final[Mapping[str, str]] = {
     "unknown_handle": "The source of this edge has no output of this name.",
     "unknown_node": "An edge names a node that does not exist.",
     "unknown_reference": "A template names something it can't see: it sees what runs before it, and nothing else.",
+    "unknown_workflow": "The workspace has no workflow with this id.",
     "unreachable_node": "No edges lead from the trigger to this node.",
 }

@@ -14,6 +14,7 @@ from shared.ids import Prefix, decode
 from shared.store.runs_read import FIRST_ID, LAST_ID
 
 _UUID7_MILLISECONDS = (1 << 48) - 1
+TIME_RULE = "a time in ISO 8601, such as 2025-10-31T12:00:00Z"
 
 
 def read_query(struct: type[msgspec.Struct], request: web.Request) -> dict[str, Any]:
@@ -74,14 +75,22 @@ def bound_of(name: str, text: str | None) -> UUID | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        milliseconds = int(moment.timestamp() * 1000)
+        return least_id(text)
     except (ValueError, OverflowError):
-        rule = "a time in ISO 8601, such as 2025-10-31T12:00:00Z"
-        refuse([Fault(name, "invalid_value", f"{name} must be {rule}, not {shown(text)}.")])
+        refuse([Fault(name, "invalid_value", f"{name} must be {TIME_RULE}, not {shown(text)}.")])
         raise
+
+
+def least_id(text: str) -> UUID:
+    """The least id of a time in ISO 8601; UTC unless it says otherwise.
+
+    Raises:
+        ValueError, OverflowError: if it is no such time.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    milliseconds = int(moment.timestamp() * 1000)
     if milliseconds < 0:
         return FIRST_ID
     return UUID(int=milliseconds << 80) if milliseconds <= _UUID7_MILLISECONDS else LAST_ID

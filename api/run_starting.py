@@ -55,7 +55,8 @@ async def target_of(connection: Connection, call: Call, workflow_id: UUID) -> Ta
 
 def trigger_of(call: Call, target: Target, payload: str) -> Trigger:
     """What the ingest is given."""
-    return Trigger(target.id, TriggerType.MANUAL, payload, call.request_id, call.traceparent)
+    subject = call.principal.subject
+    return Trigger(target.id, TriggerType.MANUAL, payload, call.request_id, call.traceparent, started_by=subject)
 
 
 def answer_of(accepted: Accepted | None, target: Target, payload: str) -> Answer:

@@ -13,6 +13,7 @@ from shared.config import Config
 from shared.db import Clock
 from shared.ids import Mint
 from shared.ingest import Accepted, Executes, Trigger
+from shared.lanes import Doorbell
 from shared.nodes.registry import Registry
 from shared.vault import KeyRing
 
@@ -30,6 +31,10 @@ class Accepts(Protocol):
 
     def announce(self, accepted: list[Accepted | None]) -> None:
         """Send the messages of durable runs."""
+        ...
+
+    def ring(self, doorbells: list[Doorbell]) -> None:
+        """Send messages about steps that were committed otherwise."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from scheduler.bulk import BulkActions
 from scheduler.clockwork import Clockwork, Watchdog
 from scheduler.duty import Duties, Duty
 from scheduler.housekeeping import Housekeeping
@@ -79,6 +80,7 @@ class Scheduler:
         self._waits = Duty("due_steps", 0.0, steps.wake_due)
         self._unsent = Duty("top_up", 0.0, steps.top_up)
         self._slots = Duty("due_schedules", 0.0, Schedules(pool, ingest).work)
+        self._bulk = BulkActions(pool, ingest, most=config.max_open_runs)
         self._next_look: asyncio.TimerHandle | None = None
         self._probe = Duty("probe", _IDLE, self._look)
         self._ticking = self._regular(steps, Rescue(pool, self._contact, lease=self._lease))
@@ -93,6 +95,7 @@ class Scheduler:
             # Well within half a lease, or contact counts as lost.
             Duty("rescue", min(1.0, self._lease / 6), rescue.work),
             Duty("resend", 1.0, steps.resend),
+            Duty("bulk", 1.0, self._bulk.work),
             Duty("deleted", 1.0, keeping.deleted),
             Duty("gauges", 5.0, keeping.gauges),
             Duty("joins", 5.0, keeping.joins),

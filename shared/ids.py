@@ -26,6 +26,7 @@ class Prefix(StrEnum):
 
     WORKFLOW = "fl"
     RUN = "fl_run"
+    BULK = "fl_bulk"
     LOG = "fl_log"
     VAULT = "vlt"
     AUTHORIZATION = "auth"

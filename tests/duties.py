@@ -13,6 +13,7 @@ import asyncpg
 import dramatiq
 import redis
 
+from scheduler.bulk import BulkActions
 from scheduler.housekeeping import Housekeeping
 from scheduler.queued import Queued
 from scheduler.rescue import Contact, Rescue
@@ -57,6 +58,7 @@ class Replica:
         self.steps = Steps(pool, self.heard, self.queued, window=window)
         self.rescue = Rescue(pool, Trusting(), lease=LEASE)
         self.schedules = Schedules(pool, self.ingest)
+        self.bulk = BulkActions(pool, self.ingest, most=100_000)
         self.housekeeping = Housekeeping(pool)
 
     @classmethod

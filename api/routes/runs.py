@@ -1,4 +1,4 @@
-"""Runs: start one by hand, read one, list a workflow's."""
+"""Runs: start one by hand, read one, list those of all workflows or of one."""
 
 from typing import Final
 from uuid import UUID
@@ -13,13 +13,15 @@ from api.call import Call, found
 from api.queries import read_query
 from api.routing import Routes
 from api.run_fields import Execution
+from api.run_listing import RunsQuery, next_link, read_which
 from api.run_pages import RunList, RunQuery, read_ask, read_page
+from api.run_reading import whole
 from api.run_starting import answer_of, context_text, target_of, trigger_of
-from api.run_view import Run, present_whole
+from api.run_view import Run, present_run
 from shared.db import Connection
 from shared.ids import Prefix
 from shared.ingest import Accepted
-from shared.store import runs_read, workflows
+from shared.store import runs_read, runs_scan, workflows
 
 ROUTES: Final = Routes()
 
@@ -74,15 +76,28 @@ async def get_run(call: Call) -> web.Response:
 
 
 async def _read_run(call: Call, run_id: UUID) -> Run | None:
-    lease = call.services.config.lease_seconds
     async with call.snapshot() as connection:
         row = await runs_read.get(connection, call.workspace_id, run_id)
-        if row is None:
-            return None
-        settled = await runs_read.settled_steps(connection, run_id)
-        still_open = await runs_read.open_steps(connection, run_id, lease)
-        graph = await call.services.graphs.get(connection, row.workflow_id, row.version)
-    return present_whole(row, graph, settled, still_open)
+        return None if row is None else await whole(connection, call, row)
+
+
+@ROUTES.route(
+    "GET",
+    "/workflows/runs",
+    access=Scope.WORKFLOWS_READ,
+    summary="List the runs of all workflows, newest first; a page may hold fewer than limit, and Link leads on",
+    query=RunsQuery,
+    answers={200: list[Run]},
+)
+async def list_runs(call: Call) -> web.Response:
+    """A bare array without logs and steps. Each page looks at a bounded number of runs, so it may even be empty."""
+    query = read_query(RunsQuery, call.request)
+    which, limit = read_which(call.workspace_id, query)
+    async with call.snapshot() as connection:
+        found_here = await runs_scan.scan(connection, which, limit)
+        rows = await runs_scan.by_ids(connection, found_here.ids)
+    headers = {} if found_here.below is None else {"Link": next_link(call, found_here.below)}
+    return json_answer(200, [present_run(row) for row in rows], headers=headers).response()
 
 
 @ROUTES.route(
