@@ -64,9 +64,9 @@ class Worker:
     def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock) -> None:
         mint = Mint(clock.milliseconds)
         held = Held()
+        links = Links(parse_keys(config.vault_keys), config.public_url)
         self._config = config
         self._pool = pool
-        links = Links(parse_keys(config.vault_keys), config.public_url)
         self._clock = asyncio.create_task(keep_in_step(clock, pool))
         self._egress = EgressClient(
             Guard(parse_allow(config.egress_allow)),
@@ -84,7 +84,7 @@ class Worker:
             incarnation=self.incarnation,
             capacity=self.capacity,
             announcer=self._announcer,
-            tools=Tools(clock, mint.uuid, random.random, self._egress),
+            tools=Tools(clock, mint.uuid, random.random, self._egress, links),
         )
         self._broker = StepBroker(config.broker_url, room=self.capacity)
         self._dramatiq = dramatiq.Worker(

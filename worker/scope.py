@@ -70,11 +70,6 @@ class Scope:
         return _nearest_output(self._blueprint.plan, node.id, self._outputs)
 
 
-def _nearest_output(plan: Plan, node_id: str, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    for name, other in reversed(plan.nodes.items()):
-        if any(node_id in targets for targets in other.outgoing.values()):
-            output: dict[str, Any] | None = outputs.get(name)
-            if output is not None:
 def _links(loaded: Loaded, blueprint: Blueprint, links: Links) -> dict[str, str]:
     """The links of the steps that wait for answers, but for those in iterators that the walk is not in."""
     around = blueprint.plan.nodes[loaded.node_id].scope
@@ -88,5 +83,10 @@ def _links(loaded: Loaded, blueprint: Blueprint, links: Links) -> dict[str, str]
     return found
 
 
+def _nearest_output(plan: Plan, node_id: str, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    for name, other in reversed(plan.nodes.items()):
+        if any(node_id in targets for targets in other.outgoing.values()):
+            output: dict[str, Any] | None = outputs.get(name)
+            if output is not None:
                 return output
     return {}

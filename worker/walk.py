@@ -197,6 +197,7 @@ class Walk:
             caller=self.loaded.caller,
             item_failure=pending.item_failure,
             iterations=pending.iterations,
+            questions=pending.questions,
         )
         self._joins.clear()
         if following is not None:
@@ -212,7 +213,6 @@ class Walk:
                 claim_id = self._tools.new_id()
                 following = Next(effect, claim_id, 1)
             status = StepStatus.READY if claim_id is None else StepStatus.RUNNING
-            questions=pending.questions,
             self._pending.openings.append(Opening(effect.id, self._item, status, 1, claim_id, None, claim_first=True))
         return following
 

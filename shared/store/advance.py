@@ -106,8 +106,6 @@ class Iteration(NamedTuple):
     contents: Sequence[str]
 
 
-class ItemFailure(NamedTuple):
-    """The item that the held step belongs to failed.
 class Asked(NamedTuple):
     """A step that begins to wait for an answer, and its question as JSON; ``shared/questions.py``."""
 
@@ -116,6 +114,8 @@ class Asked(NamedTuple):
     question: str
 
 
+class ItemFailure(NamedTuple):
+    """The item that the held step belongs to failed.
 
     Attributes:
         error: ``{code, message}`` as JSON.
@@ -156,9 +156,9 @@ class Advance(NamedTuple):
     caller: UUID | None = None
     item_failure: ItemFailure | None = None
     iterations: Sequence[Iteration] = ()
+    questions: Sequence[Asked] = ()
 
     @property
-    questions: Sequence[Asked] = ()
     def ends(self) -> bool:
         """Whether it ends its run or its item, so that nothing else of the run may be in its batch."""
         return self.outcome is not None or self.item_failure is not None
@@ -280,9 +280,6 @@ async def follow_up(connection: Executes, advances: Sequence[Advance], committed
                     _SQL["fail_item"], advance.run_id, advance.iterator, *split(advance.item), *advance.item_failure
                 )
                 committed.bells.extend(opened(records))
-
-
-def opened(records: Iterable[asyncpg.Record]) -> list[Doorbell]:
     asked = [
         (advance.run_id, *asked)
         for unit, advance in enumerate(advances)
@@ -293,6 +290,9 @@ def opened(records: Iterable[asyncpg.Record]) -> list[Doorbell]:
         columns = _columns(asked, 4)
         await connection.execute(_ANSWERS["ask"], *columns)
         committed.bells.extend(opened(await connection.fetch(_ANSWERS["use_kept"], *columns[:3])))
+
+
+def opened(records: Iterable[asyncpg.Record]) -> list[Doorbell]:
     """The messages for rows of ``opened_step``: steps of runs under way that became ready."""
     return [
         Doorbell(Reference(run_id, node_id, item, claim=False), priority, new=False)
