@@ -12,7 +12,7 @@ import pytest
 from scheduler.housekeeping import Housekeeping
 from scheduler.retention import Retention
 from shared.db import open_pool
-from shared.ids import uuid7
+from shared.ids import Prefix, decode, encode, uuid7
 from shared.store.duties import partition_days_ahead
 from shared.store.retention import expire_day, expired_days
 from tests.duties import add_run, add_workflow, ago, exhaust, insert
@@ -235,6 +235,22 @@ async def test_what_waited_for_the_rewrite_sees_the_run(database, pool):
         assert [len(await task) for task in waiting] == [1] * len(asked)
         for other in others:
             await other.close()
+
+
+async def test_reading_a_run_that_is_being_moved_finds_it(database, pool, api):
+    """The api reads at one moment; where that lies before the move and the look after it, it looks again."""
+    made = await api.create()
+    workflow_id = decode(Prefix.WORKFLOW, made["id"])
+    run_id = await add_run(database, workflow_id, {"node_id": "n1"}, id=await old_id(database))
+    await ended_run(database, workflow_id, await old_id(database))
+    path = f"/workflows/runs/{encode(Prefix.RUN, run_id)}"
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            assert await expire_day(connection, await day_of(database, OVER)) == "rewritten"
+            reading = asyncio.create_task(api.call("GET", path))
+            await eventually(lambda: waits_for_locks(database, 1))
+        answer = await reading
+    assert (answer.status, answer.json["id"]) == (200, path.rpartition("/")[2])
 
 
 def _same(connection: Any) -> dict[str, Any]:
