@@ -1,6 +1,7 @@
 """The clients of a drill: they start runs over HTTP, repeat what is safe to repeat, and watch what becomes of them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -32,6 +33,7 @@ class Client:
         triggers: everything that was sent to start a run.
         sightings: what was seen of runs.
         shapes: the saved workflows, by name.
+        refusals: how often a trigger was answered with each other status.
     """
 
     def __init__(self, session: aiohttp.ClientSession, chance: Random) -> None:
@@ -42,6 +44,7 @@ class Client:
         self.triggers: list[Trigger] = []
         self.sightings: list[Sighting] = []
         self.shapes: dict[str, Shape] = {}
+        self.refusals: Counter[int] = Counter()
 
     @classmethod
     @asynccontextmanager
@@ -70,6 +73,12 @@ class Client:
         scheduled.call([("start", None)], "ok")
         await self.save(scheduled.shape, schedule_type="interval", schedule_value="1 second")
 
+    async def schedule(self, workflow: str, interval: str) -> None:
+        """Let a schedule start a saved workflow."""
+        body = {"schedule_type": "interval", "schedule_value": interval}
+        async with self._session.put(f"/workflows/{workflow}", json=body) as answer:
+            assert answer.status == 200, await answer.text()
+
     async def drive(self, pause: float, stop: asyncio.Event) -> None:
         """Start runs of random shapes, ``pause`` seconds apart on average, until told to stop."""
         shapes = [shape for shape in self.shapes.values() if shape.name != "scheduled"]
@@ -97,8 +106,10 @@ class Client:
         headers = {"Idempotency-Key": f"marker {trigger.marker}"} if trigger.keyed else {}
         try:
             async with self._session.post(path, json=body, headers=headers) as answer:
-                assert answer.status in {202, 409, 429, 500, 503, 504}, (answer.status, await answer.text())
                 if answer.status != 202:
+                    assert answer.status in {409, 429, 503}, (answer.status, await answer.text())
+                    assert "Retry-After" in answer.headers, (answer.status, await answer.text())
+                    self.refusals[answer.status] += 1
                     return False
                 told = await answer.json()
         except _AWAY:

@@ -37,6 +37,7 @@ class Mischief:
         self._fleet = fleet
         self._seed = seed
         self._began = time.monotonic()
+        self._chance = Random(seed)
         self._kept: list[tuple[str, bytes]] = []
         self.log: list[tuple[float, str]] = []
 
@@ -230,13 +231,14 @@ class Mischief:
 
     async def empty_redis(self) -> None:
         """FLUSHALL."""
-        await self._command("FLUSHALL")
+        await self.command("FLUSHALL")
 
     async def pause_redis(self) -> None:
         """CLIENT PAUSE: every command waits."""
-        await self._command("CLIENT", "PAUSE", str(int(1000 * self._while())), "ALL")
+        await self.command("CLIENT", "PAUSE", str(int(1000 * self._while())), "ALL")
 
-    async def _command(self, *words: str) -> None:
+    async def command(self, *words: str) -> None:
+        """Send a command to Redis directly."""
         async with redis.asyncio.Redis.from_url(self._fleet.valkey.url, socket_timeout=2) as client:
             await client.execute_command(*words)  # type: ignore[no-untyped-call]
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from shared.graph.settings import NodeSettings
 from tests.acceptance.outside import node
+from tests.faults.length import GRACE
 
 Handles = tuple[str | None, ...]
 _FAST_RETRY: Final = {"backoff": "fixed", "delay": 0.2}
@@ -51,6 +52,7 @@ BEHAVIOURS: Final[dict[str, Behaviour]] = {
     "hanging": Behaviour((200,), (3.0, 3.0), settings={"timeout": 0.5, "continue_on_error": True}),
     "disabled": Behaviour(settings={"disabled": True}),
     "fatal": Behaviour((403,)),
+    "outlasting": Behaviour(seconds=(GRACE + 3, GRACE + 3), weight=0),
 }
 if KNOWS_AT_MOST_ONCE:
     BEHAVIOURS["once"] = Behaviour(
