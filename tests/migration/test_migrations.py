@@ -1,11 +1,15 @@
 """The migrations arrive at schema.sql, and can be applied by many at once."""
 
 import asyncio
+import base64
+import json
 from pathlib import Path
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 
+from deploy.cli import main
 from shared.errors import ConfigError
 from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK, RELEASES, Phase, migrate, migrations
 
@@ -180,6 +184,32 @@ async def test_one_machine_applies_everything(empty_database_url, release):
         ["0002_pre_b.sql", "0003_post_c.sql", "0004_pre_d.sql", "0005_post_e.sql"],
         [],
     )
+
+
+async def test_the_command_says_what_it_did_and_what_is_left(empty_database_url, release):
+    """For people with the command to run next, for programs as JSON, and exit code 1 when it is not its turn."""
+    env = {
+        "EDGEWISE_DATABASE_URL": empty_database_url,
+        "EDGEWISE_BROKER_URL": "redis://redis",
+        "EDGEWISE_JWT_SECRET": "s" * 32,
+        "EDGEWISE_VAULT_KEYS": f"k1:{base64.b64encode(b'k' * 32).decode()}",
+    }
+
+    async def run(*options):
+        return await asyncio.to_thread(CliRunner(env=env).invoke, main, ["migrate", *options])
+
+    release((1,), "pre_a")
+    assert (await run()).output == "applied 0001_pre_a.sql\n"
+    release((1, 2), "pre_a", "pre_b", "post_c")
+    early = await run("--post")
+    assert (early.exit_code, early.output.count("error: 0002_pre_b.sql must be applied first")) == (1, 1)
+    assert (await run()).output == (
+        "applied 0002_pre_b.sql\n"
+        "left: 0003_post_c.sql; run `edgewise migrate --post` once every process runs this version\n"
+    )
+    assert json.loads((await run("--json")).output) == {"applied": [], "waiting": ["0003_post_c.sql"]}
+    assert (await run("--post")).output == "applied 0003_post_c.sql\n"
+    assert (await run("--post")).output == "nothing to do\n"
 
 
 def test_releases_begin_with_a_migration_that_is_there():
