@@ -17,3 +17,5 @@ DROP FUNCTION claim_steps(uuid[], text[], text[], uuid[], uuid);
 DROP FUNCTION load_steps(uuid[], text[], text[]);
 DROP TYPE loaded_step;
 DROP FUNCTION step_outputs(uuid[], text[]);
+DROP TRIGGER old_end ON runs;
+DROP FUNCTION follow_old_end();

@@ -191,3 +191,24 @@ BEGIN
         UPDATE runs SET idle_since = idle.since WHERE id = idle.run_id AND idle_since IS NULL;
     END LOOP;
 END $$;
+
+-- The same for ends that old code writes by itself, when it cancels: at the commit, by which new code has done its own.
+CREATE FUNCTION follow_old_end() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM concurrency_slots WHERE workflow_id = NEW.workflow_id AND run_id = NEW.id;
+    IF NEW.parent_waits THEN
+        PERFORM 1 FROM runs WHERE id = NEW.parent_run_id FOR NO KEY UPDATE;
+        UPDATE open_steps SET status = 'ready', waits = NULL, wake = 'child', claim_first = false, sent_at = now(), sends = 1
+        WHERE run_id = NEW.parent_run_id AND node_id = NEW.parent_node_id AND item = NEW.parent_item
+          AND status = 'waiting' AND child_run_id = NEW.id;
+        IF FOUND THEN
+            PERFORM note_activity(NEW.parent_run_id, true);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER old_end AFTER UPDATE OF completed_at ON runs DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW
+    WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL AND (NEW.slots <> 0 OR NEW.parent_waits))
+    EXECUTE FUNCTION follow_old_end();

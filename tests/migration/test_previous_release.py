@@ -93,6 +93,15 @@ async def take(database: asyncpg.Connection, run_id: UUID, node_id: str) -> UUID
     return claim_id
 
 
+async def cancel(database: asyncpg.Connection, run_ids: list[UUID]) -> set[str]:
+    """Cancel runs as the release before does; what they have come to."""
+    ids = sorted(run_ids)
+    async with database.transaction():
+        await database.fetch(query("cancel", "lock"), ids, ids[0], ids[-1])
+        done = await database.fetch(query("cancel", "settle"), ids, ids[0], ids[-1], True)
+    return {row["status"] for row in done}
+
+
 def ended(done: old.Committed) -> Sequence[str]:
     """How the runs that a commit ended came out."""
     return [run.status for run in done.ended]
@@ -170,8 +179,9 @@ async def test_the_release_before_finishes_what_this_one_started(
     assert ended(await advance(database, run_id, "j")) == ["completed"]
 
 
-async def test_a_child_that_the_release_before_ends_wakes_its_parent(database: asyncpg.Connection) -> None:
-    """And frees its slots: what this release does at the end of a run happens whoever ends it."""
+@pytest.mark.parametrize("how", ["completed", "cancelled"])
+async def test_a_child_that_the_release_before_ends_wakes_its_parent(database: asyncpg.Connection, how: str) -> None:
+    """And frees its slots: what this release does at the end of a run happens whoever ends it, and however."""
     flow = await workflow(database, *graph("t>a"))
     child = await accept(database, flow)
     waits = {"node_id": "w", "status": "waiting", "waits": "child_run", "child_run_id": child, "claim_first": False}
@@ -188,7 +198,11 @@ async def test_a_child_that_the_release_before_ends_wakes_its_parent(database: a
         flow.workflow_id,
         child,
     )
-    assert ended(await advance(database, child, "t")) == ["completed"]
+    if how == "completed":
+        assert ended(await advance(database, child, "t")) == ["completed"]
+    else:
+        await cancel(database, [child])
+    assert await database.fetchval("SELECT status FROM runs WHERE id = $1", child) == how
     woken = await database.fetchrow("SELECT status, wake FROM open_steps WHERE run_id = $1", parent)
     assert tuple(woken or ()) == ("ready", "child")
     assert await database.fetchval("SELECT count(*) FROM concurrency_slots") == 0
@@ -240,8 +254,4 @@ async def test_the_scheduler_of_the_release_before_does_its_duties(database: asy
     assert [row["run_id"] for row in again] == [lost]
     (rescued,) = await database.fetch(query("duties", "rescue"), True, 6.0, 10)
     assert (rescued["died"], rescued["returned"]) == (1, 1)
-    ids = sorted([waits, unsent, lost, held])
-    async with database.transaction():
-        await database.fetch(query("cancel", "lock"), ids, ids[0], ids[-1])
-        settled_runs = await database.fetch(query("cancel", "settle"), ids, ids[0], ids[-1], True)
-    assert {row["status"] for row in settled_runs} == {"cancelled"}
+    assert await cancel(database, [waits, unsent, lost, held]) == {"cancelled"}
