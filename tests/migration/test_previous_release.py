@@ -11,6 +11,7 @@ from shared.db import Clock
 from shared.lanes import Reference
 from shared.migrate import RELEASES, Phase, migrate, migrations
 from shared.queries import parse
+from shared.store.retention import expire_day
 from tests.duties import add_incarnation, add_run, add_workflow, ago, running
 from tests.engine import Engine, Flow, graph, mint, start_run, workflow
 from tests.migration.previous import advance as old
@@ -255,3 +256,21 @@ async def test_the_scheduler_of_the_release_before_does_its_duties(database: asy
     (rescued,) = await database.fetch(query("duties", "rescue"), True, 6.0, 10)
     assert (rescued["died"], rescued["returned"]) == (1, 1)
     assert await cancel(database, [waits, unsent, lost, held]) == {"cancelled"}
+
+
+async def test_days_are_made_and_rewritten_during_a_roll_out(database: asyncpg.Connection) -> None:
+    """What only holds until the roll-out is over is on new partitions too, and in nobody's way."""
+    assert await database.fetchval("SELECT make_partitions(2, 15)") == 3
+    flow = await add_workflow(database)
+    run_id = await add_run(database, flow, {}, slots=1)
+    await add_run(database, flow, status="completed", outcome="completed", completed_at=await ago(database, 1))
+    today = await database.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    assert await expire_day(database, today) == "rewritten"
+    await database.execute(
+        "INSERT INTO concurrency_slots (workspace_id, workflow_id, key, run_id) VALUES ($1, $2, 'k', $3)",
+        flow,
+        flow,
+        run_id,
+    )
+    assert await cancel(database, [run_id]) == {"cancelled"}
+    assert await database.fetchval("SELECT count(*) FROM concurrency_slots") == 0
