@@ -73,7 +73,6 @@ async def rerun(connection: Connection, call: Call, source: RunRow, *, original:
     )
     if accepted is None:
         raise ConflictError("workflow_inactive", _INACTIVE)
-    await note(connection, call, "run.rerun", run_name(accepted.run_id), before=None, after=run_name(source.id))
     return accepted
 
 

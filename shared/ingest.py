@@ -17,9 +17,9 @@ import asyncpg
 
 from shared.batcher import Batcher
 from shared.broker import Announcer
-from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, Clock
+from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock
 from shared.errors import UnavailableError
-from shared.ids import Mint
+from shared.ids import Mint, Prefix, encode
 from shared.lanes import Doorbell, Reference
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, RUNS_STARTED
 from shared.queries import load
@@ -152,7 +152,7 @@ class Ingest:
         """
         try:
             return await self._batcher.submit(self._row(trigger))
-        except CONNECTION_ERRORS as error:
+        except (*CONNECTION_ERRORS, *PASSING_ERRORS) as error:  # a full disk among them
             raise UnavailableError(
                 "database_unavailable", "The database did not answer; repeat the request.", retry_after=2
             ) from error
@@ -211,6 +211,7 @@ class Ingest:
             [row.trigger.rerun_of for row in rows],
             [row.trigger.version for row in rows],
             [row.trigger.trigger_node for row in rows],
+            [None if row.trigger.started_by is None else encode(Prefix.RUN, row.run_id) for row in rows],
         )
         made = {record["id"]: record for record in records}
         if uncertain and len(made) < len(rows):
@@ -240,7 +241,9 @@ def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:
     RUNS_STARTED.labels(row.trigger.trigger_type).inc()
     doorbell = None
     if row.sent:
-        doorbell = Doorbell(Reference(row.run_id, record["node_id"], "-", claim=False), record["priority"], new=True)
+        doorbell = Doorbell(
+            Reference(row.run_id, record["node_id"], "-", record["claim_first"]), record["priority"], new=True
+        )
     return Accepted(
         row.run_id, record["workspace_id"], record["workflow_id"], record["version"], record["created_at"], doorbell
     )

@@ -149,7 +149,7 @@ async def start_runs(connection: Any, flow: Flow, count: int = 1, payload: str =
         nothing,
         nothing,
         [True] * count,
-        *[nothing] * 4,
+        *[nothing] * 5,
     )
     return ids
 

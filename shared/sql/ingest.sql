@@ -2,42 +2,48 @@
 -- Makes runs of triggers: a run and its first open step each. The join on workflows is what decides: a trigger whose
 -- workflow is gone, inactive, has another webhook token or a trigger of another kind by now makes nothing, however
 -- stale the caller's cache was.
--- $9: who started it; $10: the run it repeats; $11, $12: a version other than the current one, and its trigger node.
+-- $9: who started it; $10: the run it repeats; $11, $12: a version other than the current one, and its trigger node; $13:
+-- the run's id as callers know it. What somebody started leaves an audit row.
 -- A run id that exists is one of a batch whose outcome was unknown; `already_accepted` tells.
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::boolean[],
-                         $9::text[], $10::uuid[], $11::integer[], $12::text[])
+                         $9::text[], $10::uuid[], $11::integer[], $12::text[], $13::text[])
         AS i (run_id, workflow_id, trigger_type, payload, request_id, traceparent, token_hash, sent, started_by, rerun_of,
-              own_version, own_trigger)
+              own_version, own_trigger, target)
 ), wanted AS (
     SELECT i.*, w.workspace_id, coalesce(i.own_version, w.version) AS version, w.priority,
-           coalesce(i.own_trigger, w.trigger_node) AS trigger_node
+           coalesce(i.own_trigger, w.trigger_node) AS trigger_node, w.limited
     FROM input i JOIN workflows w ON w.id = i.workflow_id
     WHERE w.is_active AND w.deleted_at IS NULL
       AND (i.token_hash IS NULL
            OR i.token_hash = w.webhook_token_hash AND w.trigger_component = 'webhook_trigger')
 ), accepted AS (
     INSERT INTO runs (id, workspace_id, workflow_id, version, priority, trigger_type, trigger_payload, request_id,
-                      traceparent, open_steps, started_by, rerun_of)
+                      traceparent, open_steps, started_by, rerun_of, slots)
     SELECT run_id, workspace_id, workflow_id, version, priority, trigger_type, payload, request_id, traceparent, 1,
-           started_by, rerun_of
+           started_by, rerun_of, CASE WHEN limited THEN -1 ELSE 0 END
     FROM wanted ORDER BY run_id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, workspace_id, workflow_id, version, priority, created_at
+), audited AS (
+    INSERT INTO audit (id, workspace_id, actor, action, target, after_digest, request_id)
+    SELECT a.id, a.workspace_id, w.started_by, CASE WHEN w.rerun_of IS NULL THEN 'run.create' ELSE 'run.rerun' END, w.target,
+           sha256(convert_to(w.payload, 'UTF8')), w.request_id
+    FROM accepted a JOIN wanted w ON w.run_id = a.id WHERE w.started_by IS NOT NULL
 ), opened AS (
     INSERT INTO open_steps (run_id, node_id, workspace_id, workflow_id, priority, status, claim_first, sent_at, sends)
-    SELECT a.id, w.trigger_node, a.workspace_id, a.workflow_id, a.priority, 'ready', false,
+    SELECT a.id, w.trigger_node, a.workspace_id, a.workflow_id, a.priority, 'ready', w.limited,
            CASE WHEN w.sent THEN now() END, w.sent::int
     FROM accepted a JOIN wanted w ON w.run_id = a.id
-    RETURNING run_id, node_id
+    RETURNING run_id, node_id, claim_first
 )
-SELECT a.id, a.workspace_id, a.workflow_id, a.version, a.priority, a.created_at, o.node_id
+SELECT a.id, a.workspace_id, a.workflow_id, a.version, a.priority, a.created_at, o.node_id, o.claim_first
 FROM accepted a JOIN opened o ON o.run_id = a.id;
 
 -- name: already_accepted
 -- Which of these runs exist, in the shape of `accept`; asked when a commit's outcome was unknown.
 SELECT r.id, r.workspace_id, r.workflow_id, r.version, r.priority, r.created_at,
-       (SELECT w.trigger_node FROM workflows w WHERE w.id = r.workflow_id) AS node_id
+       (SELECT w.trigger_node FROM workflows w WHERE w.id = r.workflow_id) AS node_id, r.slots <> 0 AS claim_first
 FROM runs r WHERE r.id = ANY ($1::uuid[]);
 
 -- name: count_sent

@@ -1,6 +1,7 @@
 """Starting and reading runs over HTTP, against a real database."""
 
 import re
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +49,7 @@ _LOG_FIELDS = {
 
 
 async def test_execute_gives_a_pending_run_that_can_be_read(api: ApiClient) -> None:
-    """202 with every field of a run; the run is durable, pending, and waits for a worker."""
+    """202 with every field of a run; it is durable, pending, waits for a worker, and says who started it."""
     made = await api.create()
     answer = await api.call(
         "POST", f"/workflows/{made['id']}/execute", {"context": {"user_id": 7}}, headers={"X-Request-Id": "r-1"}
@@ -61,8 +62,10 @@ async def test_execute_gives_a_pending_run_that_can_be_read(api: ApiClient) -> N
     read = (await api.call("GET", f"/workflows/runs/{run['id']}")).json
     assert {**read, "steps": None} == {**run, "steps": None}
     assert [step["waiting_for"]["reason"] for step in read["steps"]] == ["worker"]
-    row = await _row(api, "SELECT request_id FROM runs")
-    assert row["request_id"] == "r-1"
+    row = await _row(api, "SELECT request_id, started_by FROM runs")
+    assert (row["request_id"], row["started_by"]) == ("r-1", "user-1")
+    audited = await _row(api, "SELECT actor, target, request_id, after_digest FROM audit WHERE action = 'run.create'")
+    assert tuple(audited) == ("user-1", run["id"], "r-1", sha256(b'{"user_id":7}').digest())
 
 
 async def test_execute_needs_no_body(api: ApiClient) -> None:
