@@ -8,6 +8,9 @@ from typing import Final
 
 #: Codes of whole answers (``code``).
 ERRORS: Final[Mapping[str, str]] = {
+    "already_answered": (
+        "The step behind this link has its answer, and takes no second one. An answer that was sent twice counts once."
+    ),
     "backlog_full": (
         "So many runs are open that new ones would only wait. Nothing was started. Repeat the request after the "
         "number of seconds in Retry-After."
@@ -42,6 +45,9 @@ ERRORS: Final[Mapping[str, str]] = {
         "A query parameter is unknown, given twice or not legal. errors names each of them and its rule."
     ),
     "json_too_deep": "The body is JSON whose arrays and objects nest deeper than the service reads.",
+    "link_not_found": (
+        "There is no question behind this link: it was cut or changed on its way, or its run was removed since."
+    ),
     "malformed_body": "The body is not what its Content-Type says.",
     "malformed_json": "The body is not JSON. The message names the line and the column where reading stopped.",
     "method_not_allowed": "The path exists, and not with this method. The header Allow lists those it is served with.",
@@ -86,6 +92,10 @@ ERRORS: Final[Mapping[str, str]] = {
     "validation_failed": (
         "The request could be read and breaks rules. errors lists every fault with its path, its code and a sentence; "
         "nothing was stored."
+    ),
+    "wait_over": (
+        "The step behind this link waits for no answer any more: its time is over, its run has ended, or the run took "
+        "another way. Nothing was changed."
     ),
     "webhook_not_found": (
         "No workflow has a webhook with this token: it was mistyped, rotated, or its workflow deleted."

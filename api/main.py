@@ -20,6 +20,7 @@ from shared.config import Config
 from shared.db import Clock, keep_in_step
 from shared.ids import Mint
 from shared.ingest import Ingest
+from shared.links import Links
 from shared.log import get
 from shared.metrics import POOL_IN_USE
 from shared.nodes.registry import default_registry
@@ -59,6 +60,7 @@ class Api:
     def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock) -> None:
         mint = Mint(clock.milliseconds)
         registry = default_registry()
+        keys = parse_keys(config.vault_keys)
         POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
         self._clock = asyncio.create_task(keep_in_step(clock, pool))
         self._announcer = Announcer(config.broker_url)
@@ -70,7 +72,8 @@ class Api:
             ingest=self._ingest,
             clock=clock,
             mint=mint,
-            keys=parse_keys(config.vault_keys),
+            keys=keys,
+            links=Links(keys, config.public_url),
             registry=registry,
             gatekeeper=Gatekeeper(config, pool, mint),
             webhooks=WebhookTargets(pool),

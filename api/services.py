@@ -14,6 +14,7 @@ from shared.db import Clock
 from shared.ids import Mint
 from shared.ingest import Accepted, Executes, Trigger
 from shared.lanes import Doorbell
+from shared.links import Links
 from shared.nodes.registry import Registry
 from shared.vault import KeyRing
 
@@ -47,6 +48,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     mint: Mint
     keys: KeyRing
+    links: Links
     registry: Registry
     gatekeeper: Gatekeeper
     webhooks: WebhookTargets

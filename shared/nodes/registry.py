@@ -20,6 +20,7 @@ from shared.nodes.compiled import Compiled
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import object_faults
 from shared.nodes.unusable import Unusable
+from shared.questions import Question
 from shared.templates import TemplateSyntaxError, limits
 
 ENTRY_POINTS: Final = "edgewise.nodes"
@@ -95,6 +96,17 @@ class Registry:
             return Compiled(node_id, node_type, config)
         except (StepFailedError, TemplateSyntaxError) as error:
             return Unusable(node_id, node_type, str(error))
+
+    def question(self, component: str, data: Mapping[str, Any]) -> Question | None:
+        """What a node with this raw ``data`` asks, its templates as they stand; None if it does not ask."""
+        node_type = self._types.get(self._canonical.get(component, component))
+        if node_type is None or not node_type.asks:
+            return None
+        config = {name: value for name, value in data.items() if name not in _NOT_CONFIG}
+        try:
+            return node_type.question(msgspec.convert(config, node_type.data_type))
+        except msgspec.ValidationError:  # a version of the node that this code does not take
+            return None
 
     def schema(self, component: str) -> dict[str, Any]:
         """The JSON Schema of the type's ``data``."""

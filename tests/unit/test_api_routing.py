@@ -41,9 +41,15 @@ def test_access_has_no_default() -> None:
 
 
 def test_only_these_routes_are_public() -> None:
-    """The public routes are the webhook and the documentation; a new one must be added here knowingly."""
+    """The public routes are the webhook, the links and the documentation; a new one must be added here knowingly."""
     public = {route.path for route in ROUTES if route.access == PUBLIC}
-    assert public == {"/workflows/webhooks/{token}", "/openapi.json", "/docs", "/errors/{code}"}
+    assert public == {
+        "/workflows/webhooks/{token}",
+        "/workflows/callbacks/{token}",
+        "/openapi.json",
+        "/docs",
+        "/errors/{code}",
+    }
 
 
 def test_admin_is_every_scope() -> None:
