@@ -21,6 +21,7 @@
 | edgewise_resent_total | counter | reason | references sent again: lost, unsent, due |
 | edgewise_lost_units_total | counter | | advances that found their step taken over |
 | edgewise_incarnations_lost_total | counter | | times this worker found itself declared dead |
+| edgewise_poison_steps_total | counter | | steps that ran in a process of their own, since workers died with them |
 | edgewise_slots_in_use | gauge | | references this worker holds |
 | edgewise_egress_total | counter | outcome | outbound requests: ok, refused, timeout, network, too_large |
 | edgewise_broker_errors_total | counter | operation | failures of the broker: enqueue, fetch, ack, requeue, inspect |
@@ -58,6 +59,7 @@ RESCUED: Final = Counter("edgewise_rescued_steps", "Steps given back because a l
 RESENT: Final = Counter("edgewise_resent", "References sent again.", ["reason"])
 LOST_UNITS: Final = Counter("edgewise_lost_units", "Advances that found their step taken over.")
 INCARNATIONS_LOST: Final = Counter("edgewise_incarnations_lost", "Times this worker found itself declared dead.")
+POISON_STEPS: Final = Counter("edgewise_poison_steps", "Steps that ran in a process of their own.")
 SLOTS_IN_USE: Final = Gauge("edgewise_slots_in_use", "References this worker holds.")
 EGRESS: Final = Counter("edgewise_egress", "Outbound requests.", ["outcome"])
 BROKER_ERRORS: Final = Counter("edgewise_broker_errors", "Failures of the broker.", ["operation"])

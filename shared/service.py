@@ -14,7 +14,7 @@ from shared.metrics import announce_build
 
 _log = structlog.get_logger(__name__)
 
-#: Seconds between two attempts to reach the database.
+#: Seconds between two attempts to reach the database, and for its connections to close.
 _PAUSE: Final = 1.0
 
 Serve = Callable[[asyncpg.Pool, asyncio.Event], Awaitable[None]]
@@ -46,7 +46,16 @@ async def live(name: str, serve: Serve, database_url: str, **options: Any) -> No
     try:
         await serve(pool, stopping)
     finally:
-        await pool.close()
+        await _close(pool)
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    """Close the pool; statements that a database still owes an answer do not hold the process."""
+    try:
+        async with asyncio.timeout(_PAUSE):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def _patiently(open_: Callable[[], Awaitable[asyncpg.Pool]], stopping: asyncio.Event) -> asyncpg.Pool | None:

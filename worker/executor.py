@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,12 +16,15 @@ from shared.graph.catalogue import Mode
 from shared.lanes import Doorbell, Reference
 from shared.metrics import STEP_DURATION, STEP_WAIT
 from shared.nodes.base import Outcome
-from shared.states import StepStatus
-from shared.store.advance import Advance, Loaded, put_back, release
+from shared.states import RunStatus, StepStatus
+from shared.store.advance import Advance, Loaded, give_up, put_back, release, surrender
+from worker.admission import Admission
 from worker.capacity import Capacity
 from worker.commits import Commits
 from worker.holdings import Abort, Held
 from worker.incarnation import Incarnation
+from worker.isolated import timed_out
+from worker.isolation import Isolation, hopeless, is_suspect, stopped
 from worker.plans import Plans, UnknownNodeTypeError
 from worker.reader import Reader
 from worker.texts import BREAKAGES, internal_error
@@ -31,6 +34,14 @@ _log = structlog.get_logger(__name__)
 
 #: Seconds at the end of a stop for what was aborted to be given back, and for commits in flight.
 _LAST_WORDS = 1.0
+#: The part of the grace period, and at most `_LAST_WORDS`, that is kept for it, so that the process is gone within.
+_RESERVE = 0.05
+#: What Postgres says about an advance that it will not have.
+_REFUSALS = (asyncpg.PostgresError, ValueError, TypeError)
+
+
+#: Gives claims back, one way or another.
+GiveBack = Callable[[Any, Sequence[UUID], UUID], Awaitable[None]]
 
 
 class LostError(Exception):
@@ -53,6 +64,7 @@ class Executor:
         capacity: Capacity,
         announcer: Announcer,
         tools: Tools,
+        isolation: Isolation | None = None,
     ) -> None:
         self._pool = pool
         self._plans = plans
@@ -61,8 +73,10 @@ class Executor:
         self._capacity = capacity
         self._announcer = announcer
         self._tools = tools
+        self._isolation = isolation or Isolation()
         self._reader = Reader(pool, lambda: incarnation.id)
-        self._commits = Commits(pool, lambda: incarnation.id, self._take_opened)
+        self._commits = Commits(pool, lambda: incarnation.id, self._take_opened, self._freed)
+        self._admission = Admission(pool, announcer.announce)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep_going = True
 
@@ -79,9 +93,10 @@ class Executor:
         )
 
     async def stop(self, grace: float) -> None:
-        """Start nothing new, let steps in flight finish, and give back what is left after ``grace`` seconds."""
+        """Start nothing new, let steps in flight finish, and give back what is left when ``grace`` seconds end."""
         self._keep_going = False
-        await self._settled(grace)
+        await self._settled(grace - min(_LAST_WORDS, _RESERVE * grace))
+        self._isolation.close()
         self._held.abort_all(Abort.SHUTDOWN)
         await self._settled(_LAST_WORDS)
         try:
@@ -89,7 +104,10 @@ class Executor:
                 await self._commits.drain()
         except TimeoutError:
             _log.warning("the last commits did not get through; rescue will take their steps up")
-        await self._give_back(self._held.claims())
+        # An effect that is not to happen again, and whose end nobody heard of, counts as crashed.
+        spent = self._held.spent()
+        await self._give_back([claim_id for claim_id in self._held.claims() if claim_id not in spent])
+        await self._give_back(spent, surrender)
 
     async def _settled(self, seconds: float) -> None:
         """Wait until no task is left, those that join while it waits included; at most this long."""
@@ -102,8 +120,12 @@ class Executor:
         left = len(references)
         try:
             loaded = await self._reader.load(references)
+            # What has crashed a worker, and what a limit stands before, is only begun under a claim.
+            claimed = [step for step in loaded if step.crashes or step.slots < 0]
+            left -= len(claimed)  # their slots go with their claims
+            await asyncio.gather(*(self._take_claimed(_reference(step)) for step in claimed))
             writes = []
-            for walk in await asyncio.gather(*(self._walk(step) for step in loaded)):
+            for walk in await asyncio.gather(*(self._walk(step) for step in loaded if step not in claimed)):
                 if walk is not None:
                     walk.start()
                     writes.append((walk, *self._send(walk)))
@@ -129,22 +151,41 @@ class Executor:
             self._spawn(self._carry_claimed(loaded, claim_id))
 
     async def _carry_claimed(self, loaded: Loaded, claim_id: UUID) -> None:
-        following: Next | None = None
         try:
             walk = await self._walk(loaded)
             if walk is None:
                 await put_back(self._pool, [claim_id], self._incarnation.id)
                 return
-            if walk.plan_node.mode is Mode.EFFECT and loaded.fired and not loaded.ending:
-                following = Next(walk.plan_node, claim_id, loaded.attempt)
+            if self._is_apart(walk):
+                async with self._isolation.room:
+                    await self._carry(walk, await self._begin(walk, claim_id))
             else:
-                walk.start()
-                following = await self._go_on(walk)
+                await self._carry(walk, await self._begin(walk, claim_id))
+        except LostError:
+            await self._give_back([claim_id])
         finally:
             # A claim that memory has and nobody works on would never be released, whatever broke here.
-            if following is None or following.claim_id != claim_id:
-                self._held.leave(claim_id)
-        await self._carry(walk, following)
+            self._held.leave(claim_id)
+
+    async def _begin(self, walk: Walk, claim_id: UUID) -> Next | None:
+        """Start with a claimed step: the effect to go on with, that of the step itself or one behind it.
+
+        Raises:
+            LostError: if the worker ended before the step was settled.
+        """
+        if not await self._admitted(walk, claim_id):
+            return None
+        loaded = walk.loaded
+        failure = hopeless(loaded, walk.plan_node) if loaded.fired and not loaded.ending else None
+        if failure is not None:
+            await self._turn(walk, lambda: walk.fail(failure))
+        elif walk.plan_node.mode is Mode.EFFECT and loaded.fired and not loaded.ending:
+            return Next(walk.plan_node, claim_id, loaded.attempt)
+        else:
+            await self._turn(walk, walk.start)
+        following = await self._go_on(walk)
+        self._held.leave(claim_id)
+        return following
 
     async def _carry(self, walk: Walk, following: Next | None) -> None:
         """Run the effect that a walk holds, then what it leads to, as long as there is another effect."""
@@ -157,6 +198,27 @@ class Executor:
                 return
             finally:
                 self._held.leave(claim_id)
+
+    def _is_apart(self, walk: Walk) -> bool:
+        return is_suspect(walk.loaded, walk.blueprint.plan)
+
+    async def _turn(self, walk: Walk, step: Callable[[], None]) -> None:
+        """Let a walk go on to where something must be durable. What breaks here breaks each time: it fails the step.
+
+        Raises:
+            LostError: if the worker's end cut it short, so that nothing of it is to be written.
+        """
+        apart = self._is_apart(walk)
+        try:
+            if apart:
+                await asyncio.to_thread(step)  # it waits for its processes
+            else:
+                step()
+        except BREAKAGES as error:
+            _log.exception("a walk broke; its step fails", run=str(walk.loaded.run_id))
+            walk.fail(internal_error(error))
+        if apart and self._isolation.is_closed:
+            raise LostError
 
     async def _go_on(self, walk: Walk) -> Next | None:
         """Commit what a walk has settled; the effect it goes on with, if that was written."""
@@ -180,6 +242,7 @@ class Executor:
         if entry is None or self._held.get(step.claim_id) is not entry:
             raise LostError
         began = time.monotonic()
+        entry.begun, entry.once = True, step.node.settings.is_once
         task = entry.task = asyncio.current_task()
         aborted = False
         try:
@@ -197,20 +260,17 @@ class Executor:
             return
         seconds = time.monotonic() - began
         STEP_DURATION.labels(step.node.component).observe(seconds)
-        walk.settle(ended, seconds)
+        await self._turn(walk, lambda: walk.settle(ended, seconds))
 
     async def _call(self, walk: Walk, step: Next) -> Outcome | StepFailedError:
         try:
-            async with asyncio.timeout(step.node.timeout):
+            # A process of its own keeps to the timeout by itself, from when it has started.
+            async with asyncio.timeout(None if self._is_apart(walk) else step.node.timeout):
                 return await walk.call()
         except StepFailedError as error:
             return error
         except TimeoutError:
-            return StepFailedError(
-                "timeout",
-                f"The step took longer than its timeout of {step.node.timeout:g} seconds.",
-                category="timeout",
-            )
+            return timed_out(step.node.timeout)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -223,6 +283,9 @@ class Executor:
     async def _aborted(self, walk: Walk, step: Next, reason: Abort | None, seconds: float) -> None:
         if reason is Abort.STOPPED:
             walk.cancel(seconds)
+            return
+        if reason is Abort.SHUTDOWN and step.node.settings.is_once:
+            await self._turn(walk, lambda: walk.settle(stopped(), seconds))
             return
         if reason is Abort.SHUTDOWN:
             await self._give_back([step.claim_id])
@@ -241,6 +304,8 @@ class Executor:
             outputs: dict[str, Any] = {}
             if loaded.node_id != blueprint.plan.trigger:
                 outputs = await self._reader.context(loaded, blueprint)
+            if is_suspect(loaded, blueprint.plan):
+                blueprint = self._isolation.around(blueprint, loaded)
             return Walk(loaded, blueprint, outputs, self._tools)
         except DATABASE_ERRORS:
             raise
@@ -252,7 +317,8 @@ class Executor:
 
     def _send(self, walk: Walk) -> "tuple[Advance, Next | None, asyncio.Future[bool]]":
         """Put what the walk has settled into the next commit."""
-        advance, following = walk.advance(keep_going=self._keep_going)
+        # A walk that runs apart leaves what follows to others: those steps are not suspected.
+        advance, following = walk.advance(keep_going=self._keep_going and not self._is_apart(walk))
         if following is not None:
             self._held.enter(following.claim_id)
         return advance, following, self._commits.enqueue(advance)
@@ -261,8 +327,9 @@ class Executor:
         """Wait for the commit of an advance, then tell others what it left to them; whether it was written."""
         try:
             written = await future
-        except (asyncpg.PostgresError, ValueError, TypeError) as error:
-            return await self._refused(walk, advance, error)
+        except _REFUSALS as error:
+            await self._refused(walk, advance, error)
+            return False
         if advance.next_claim is not None:
             if written:
                 self._held.confirm(advance.next_claim)
@@ -272,18 +339,25 @@ class Executor:
             self._announce(walk, advance)
         return written
 
-    async def _refused(self, walk: Walk, advance: Advance, error: Exception) -> bool:
-        """Postgres will not have this advance, whatever it is batched with: its step fails instead of the worker."""
+    async def _refused(self, walk: Walk, advance: Advance, error: Exception) -> None:
+        """Postgres will not have this advance, whatever it is batched with: its step fails instead of the worker.
+
+        If it will not have that either, the run fails; and if not even that, nobody is to run the step again.
+        """
         if advance.next_claim is not None:
             self._held.leave(advance.next_claim)
-        walk.fail(internal_error(error))
+        await self._turn(walk, lambda: walk.fail(internal_error(error)))
         replacement, _ = walk.advance(keep_going=False)
-        try:
-            if await self._commits.enqueue(replacement):
-                self._announce(walk, replacement)
-        except (asyncpg.PostgresError, ValueError, TypeError):
-            _log.exception("a failed step could not be stored; it is left to rescue", run=str(advance.run_id))
-        return False
+        for attempt in (replacement, _bare(replacement, internal_error(error).message)):
+            try:
+                if await self._commits.enqueue(attempt):
+                    self._announce(walk, attempt)
+            except _REFUSALS:
+                _log.exception("a failed step could not be stored", run=str(advance.run_id))
+            else:
+                return
+        if replacement.claim_id is not None:
+            await self._give_back([replacement.claim_id], give_up)
 
     def _announce(self, walk: Walk, advance: Advance) -> None:
         self._announcer.announce(
@@ -298,6 +372,25 @@ class Executor:
             ]
         )
 
+    async def _admitted(self, walk: Walk, claim_id: UUID) -> bool:
+        """Whether a run of a limited workflow may begin; if not, it waits, or has ended."""
+        if walk.loaded.slots >= 0 or walk.loaded.ending:
+            return True
+        try:
+            verdict = await self._admission.enter(walk.loaded.run_id, claim_id, walk.concurrency_key())
+        except StepFailedError as error:
+            walk.settle(error, 0.0)
+            await self._go_on(walk)
+            return False
+        if verdict == "skipped":
+            walk.skip_run("Not run: its workflow had max_concurrent_runs runs under way, and on_limit is skip.")
+            await self._go_on(walk)
+        return verdict == "entered"
+
+    def _freed(self, run_ids: Sequence[UUID]) -> None:
+        """Runs ended that others of their workflow may have waited for."""
+        self._spawn_unslotted(self._admission.freed(run_ids))
+
     def _take_opened(self, bells: Sequence[Doorbell]) -> None:
         """Joins, items and iterators that a commit made ready go on here: their last arrival was this worker's."""
         references = [bell.reference for bell in bells if not bell.new]
@@ -310,11 +403,14 @@ class Executor:
         """Leave steps to other workers, now that this one stops; which lane they came by is not known any more."""
         self._announcer.announce([Doorbell(reference, 1, new=False) for reference in references])
 
-    async def _give_back(self, claims: Sequence[UUID]) -> None:
+    async def _give_back(self, claims: Sequence[UUID], how: GiveBack = release) -> None:
         for claim_id in claims:
             self._held.leave(claim_id)
+        if not claims:
+            return
         try:
-            await release(self._pool, claims, self._incarnation.id)
+            async with asyncio.timeout(_LAST_WORDS):
+                await how(self._pool, claims, self._incarnation.id)
         except DATABASE_ERRORS:
             _log.warning("could not give steps back; rescue will", steps=len(claims))
 
@@ -332,3 +428,22 @@ class Executor:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("a step broke outside its node; rescue will take it up", exc_info=task.exception())
+
+
+def _reference(loaded: Loaded) -> Reference:
+    """How a step is claimed."""
+    return Reference(loaded.run_id, loaded.node_id, loaded.item, claim=True)
+
+
+def _bare(advance: Advance, message: str) -> Advance:
+    """The least that ends the run of a step that failed."""
+    return advance._replace(
+        results=[result for result in advance.results if result.own],
+        openings=(),
+        arrivals=(),
+        iterations=(),
+        item_failure=None,
+        outcome=RunStatus.FAILED,
+        error_message=message,
+        output=None,
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from uuid import UUID
@@ -21,12 +22,19 @@ class Abort(Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """One claim; made before the claim is sent, so that the database can never know more than memory."""
+    """One claim; made before the claim is sent, so that the database can never know more than memory.
+
+    Attributes:
+        begun: the step's effect may have happened, in part or whole.
+        once: it must not happen again.
+    """
 
     entered_at: float = field(default_factory=time.monotonic)
     confirmed: bool = False
     task: "asyncio.Task[object] | None" = None
     abort: Abort | None = None
+    begun: bool = False
+    once: bool = False
 
 
 class Held:
@@ -34,6 +42,7 @@ class Held:
 
     def __init__(self) -> None:
         self._entries: dict[UUID, Entry] = {}
+        self._left: dict[UUID, float] = {}  # claims whose effect began, and when they were left
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -52,7 +61,9 @@ class Held:
 
     def leave(self, claim_id: UUID) -> None:
         """The claim is settled, given back, or was never granted."""
-        self._entries.pop(claim_id, None)
+        entry = self._entries.pop(claim_id, None)
+        if entry is not None and entry.begun:
+            self._left[claim_id] = time.monotonic()
 
     def get(self, claim_id: UUID) -> Entry | None:
         """The entry of a claim, None once it was dropped."""
@@ -66,12 +77,20 @@ class Held:
                     self._abort(entry, Abort.STOPPED)
             elif entry.confirmed and entry.entered_at < asked_at and entry.task is not None:
                 self._abort(entry, Abort.LOST)
+        self._left = {
+            claim_id: left_at for claim_id, left_at in self._left.items() if claim_id in held or left_at >= asked_at
+        }
         return [claim_id for claim_id in held if claim_id not in self._entries]
+
+    def begun(self, claims: Iterable[UUID]) -> list[UUID]:
+        """Those of these claims that were left although their effect began, and are still not settled."""
+        return [claim_id for claim_id in claims if claim_id in self._left]
 
     def drop(self) -> None:
         """Everything is lost."""
         self.abort_all(Abort.LOST)
         self._entries.clear()
+        self._left.clear()
 
     def abort_all(self, reason: Abort) -> None:
         """Abort every effect in flight."""
@@ -81,6 +100,10 @@ class Held:
     def claims(self) -> list[UUID]:
         """The ids of all claims."""
         return list(self._entries)
+
+    def spent(self) -> list[UUID]:
+        """The ids of claims whose effect began and must not happen again."""
+        return [claim_id for claim_id, entry in self._entries.items() if entry.begun and entry.once]
 
     @staticmethod
     def _abort(entry: Entry, reason: Abort) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
@@ -19,12 +19,15 @@ import structlog
 from shared.db import DATABASE_ERRORS
 from shared.metrics import INCARNATIONS_LOST
 from shared.queries import load
+from shared.store.advance import release, surrender
 
 _log = structlog.get_logger(__name__)
 _SQL = load("incarnations")
 
 #: Seconds between two heartbeats.
 BEAT = 1.0
+#: Seconds at the end for the database to hear of it.
+_LAST_WORDS = 1.0
 
 
 class Holdings(Protocol):
@@ -40,6 +43,10 @@ class Holdings(Protocol):
         Returns:
             Claim ids that the database has and memory has not; they are released.
         """
+        ...
+
+    def begun(self, claims: Iterable[UUID]) -> list[UUID]:
+        """Those of these claims whose effect began here, so that they count as crashed."""
         ...
 
     def drop(self) -> None:
@@ -87,10 +94,13 @@ class Incarnation:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        with suppress(*DATABASE_ERRORS):
-            connection = await self._connected()
-            await connection.execute(_SQL["retire"], self.id)
-            await connection.close()
+        try:
+            async with asyncio.timeout(_LAST_WORDS):  # a database that is away must not hold the process
+                connection = await self._connected()
+                await connection.execute(_SQL["retire"], self.id)
+                await connection.close()
+        except DATABASE_ERRORS:
+            self._abandon_connection()
 
     def is_fresh(self) -> bool:
         """Whether an effect may start: the last heartbeat is younger than half a lease."""
@@ -153,8 +163,14 @@ class Incarnation:
         held = {row["claim_id"]: row["stop"] for row in await connection.fetch(_SQL["held"], self.id)}
         unknown = self._holdings.compare(asked_at, held)
         if unknown:
-            _log.warning("releasing steps that are held but not known here", steps=len(unknown))
-            await connection.execute(load("advance")["release"], unknown, self.id)
+            await self._release(connection, unknown)
+
+    async def _release(self, connection: asyncpg.Connection, unknown: list[UUID]) -> None:
+        _log.warning("releasing steps that are held but not known here", steps=len(unknown))
+        begun = self._holdings.begun(unknown)
+        if begun:
+            await surrender(connection, begun, self.id)
+        await release(connection, [claim_id for claim_id in unknown if claim_id not in begun], self.id)
 
     async def _begin_anew(self) -> None:
         _log.error("declared dead; dropping all work and beginning anew", incarnation=str(self.id))

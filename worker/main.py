@@ -27,8 +27,10 @@ from worker.capacity import Capacity
 from worker.executor import Executor
 from worker.holdings import Held
 from worker.incarnation import Incarnation
+from worker.isolation import Isolation
 from worker.plans import Plans
 from worker.walk import Tools
+from worker.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +87,9 @@ class Worker:
             capacity=self.capacity,
             announcer=self._announcer,
             tools=Tools(clock, mint.uuid, random.random, self._egress, links),
+            isolation=Isolation(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
         )
+        self._watchdog = Watchdog(asyncio.get_running_loop(), config.lease_seconds)
         self._broker = StepBroker(config.broker_url, room=self.capacity)
         self._dramatiq = dramatiq.Worker(
             self._broker, worker_threads=config.worker_threads, worker_timeout=_WORKER_TIMEOUT
@@ -99,6 +103,7 @@ class Worker:
             await clock.sync(connection)
         worker = cls(config, pool, clock)
         await worker.incarnation.start()
+        worker._watchdog.start()
         actors.declare(worker._broker, asyncio.get_running_loop(), worker._executor.take)
         worker._dramatiq.start()
         return worker
@@ -115,6 +120,7 @@ class Worker:
         self._clock.cancel()
         await asyncio.to_thread(self._announcer.close)
         await self._egress.aclose()
+        self._watchdog.stop()
         _log.info("worker stopped", seconds=round(time.monotonic() - began, 3))
 
     def checks(self) -> dict[str, Callable[[], Awaitable[str | None]]]:

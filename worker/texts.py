@@ -11,6 +11,12 @@ from shared.store.advance import Loaded
 
 #: The largest output of a step, in bytes of JSON.
 MAX_OUTPUT: Final = 1024 * 1024
+#: The largest recorded input of a step, in bytes of JSON; of a larger one the beginning is kept, and how large it was.
+MAX_INPUT: Final = 64 * 1024
+#: The largest body of an answer beside an error, in bytes.
+MAX_BODY: Final = 2048
+#: The longest message of an error, in characters.
+MAX_MESSAGE: Final = 2000
 #: What a node type may raise with only its step failing. Nothing a plugin does may end the process.
 BREAKAGES: Final = (Exception, SystemExit)
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -40,21 +46,24 @@ def texts_of(outcome: Outcome, *, stored: bool) -> Texts:
         stored: whether its output is; what a trigger gave out is composed from the run when it is read.
 
     Raises:
-        StepFailedError: if the output is too large.
+        StepFailedError: if the output, or what `terminate` leaves, is too large.
         Exception: if this is no outcome, not made of JSON's types, or too deep.
     """
     if not isinstance(outcome.output, dict):
         raise TypeError("an output is an object")
     output = _limited(encode(outcome.output)) if stored else None
     run_output = None if outcome.terminate is None else _text(outcome.terminate.output)
-    return Texts(output, _text(outcome.step_input), run_output)
+    if run_output is not None:
+        _limited(run_output)
+    return Texts(output, _input(outcome.step_input), run_output)
 
 
 def texts_of_failure(error: StepFailedError) -> tuple[StepFailedError, Texts]:
-    """A failure and its texts; one that cannot be written down becomes an internal error."""
+    """A failure, cut to what is kept of it, and its texts; one that cannot be written down is an internal error."""
     try:
+        error = _capped(error)
         output = error.as_output()
-        return error, Texts(encode(output), _text(error.step_input), error=encode(output["error"]))
+        return error, Texts(encode(output), _input(error.step_input), error=encode(output["error"]))
     except BREAKAGES as broken:
         return texts_of_failure(internal_error(broken))
 
@@ -91,8 +100,8 @@ def brought_by(loaded: Loaded) -> dict[str, Any]:
 
 
 def storable(text: str) -> str:
-    """The text as a column of Postgres takes it: NUL and lone surrogates are replaced."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    """The text as a column of Postgres takes it: not too long, NUL and lone surrogates replaced."""
+    return _UNSTORABLE.sub("\ufffd", _shortened(text, MAX_MESSAGE))
 
 
 def _limited(text: str) -> str:
@@ -101,6 +110,47 @@ def _limited(text: str) -> str:
             "output_too_large", f"The output is {size:,} bytes of JSON; at most {MAX_OUTPUT:,} are allowed."
         )
     return text
+
+
+def _capped(error: StepFailedError) -> StepFailedError:
+    body = error.body
+    if body is not None:
+        text = body if isinstance(body, str) else encode(body)
+        body = _beginning(text, MAX_BODY) if _size(text) > MAX_BODY else body
+    message = _shortened(error.message, MAX_MESSAGE)
+    if body is error.body and message == error.message:
+        return error
+    return StepFailedError(
+        error.code,
+        message,
+        category=error.category,
+        http_status=error.http_status,
+        body=body,
+        retry_in=error.retry_in,
+        step_input=error.step_input,
+    )
+
+
+def _input(value: Any) -> str | None:
+    """The JSON text of an input; of a large one an object that says so: ``{truncated, bytes, beginning}``."""
+    text = _text(value)
+    if text is None or (size := _size(text)) <= MAX_INPUT:
+        return text
+    # Quoting the text again may double it.
+    return encode({"truncated": True, "bytes": size, "beginning": _beginning(text, MAX_INPUT // 2 - 64)})
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _beginning(text: str, size: int) -> str:
+    """As much of the text as fits into so many bytes of UTF-8."""
+    return text.encode("utf-8", "surrogatepass")[:size].decode("utf-8", "ignore")
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "\u2026"
 
 
 def _text(value: Any) -> str | None:

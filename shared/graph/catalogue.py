@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from shared.errors import Fault
 
 #: Fields of ``data`` that belong to the engine. The graph core reads and checks them; no node type may declare them.
-SETTINGS_FIELDS: Final = ("continue_on_error", "timeout", "retry", "join", "disabled")
+SETTINGS_FIELDS: Final = ("continue_on_error", "timeout", "retry", "join", "disabled", "on_crash")
 #: Fields of ``data`` that every node takes and nothing executes.
 DOCUMENTATION_FIELDS: Final = ("componentId", "description", "label", "uiId", "operation", "notes")
 #: Names a template may start with besides the ids of its ancestors. ``nodes`` alone is a look-up by a computed id.

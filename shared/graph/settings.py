@@ -48,6 +48,7 @@ class NodeSettings(msgspec.Struct, frozen=True, omit_defaults=True):
         retry: None for a single attempt.
         join: ``all``: when every incoming edge is settled and one fired; ``any``: at the first that fires.
         disabled: the node passes its input on.
+        on_crash: ``fail``: a step whose worker died is never called again, it fails with ``worker_crashed``.
     """
 
     continue_on_error: bool = False
@@ -55,6 +56,12 @@ class NodeSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     retry: Retry | None = None
     join: Literal["all", "any"] | JoinCount = "all"
     disabled: bool = False
+    on_crash: Literal["retry", "fail"] = "retry"
+
+    @property
+    def is_once(self) -> bool:
+        """Whether the node is called at most once per step."""
+        return self.on_crash == "fail"
 
 
 DEFAULT: Final = NodeSettings()
@@ -64,6 +71,7 @@ _RULES: Final = {
     "retry": "an object with any of " + listed(Retry.__struct_fields__),
     "join": '"all", "any" or {"count": n} with n a whole number of at least 1',
     "disabled": "true or false",
+    "on_crash": '"retry" or "fail"',
     "max_attempts": "a whole number from 1 to 100",
     "backoff": '"fixed" or "exponential"',
     "delay": f"seconds, from 0 to {MAX_SECONDS}",
@@ -78,6 +86,7 @@ _PLACES: Final = {
     "retry": "actions other than iterators",
     "join": "nodes other than the trigger",
     "disabled": "actions with a single output that do not wait",
+    "on_crash": "actions that call something outside and are not disabled",
 }
 _TYPES: Final[dict[type[msgspec.Struct], dict[str, Any]]] = {
     struct: get_type_hints(struct, include_extras=True) for struct in (NodeSettings, Retry, JoinCount)
@@ -140,9 +149,14 @@ def misplaced(settings: NodeSettings, kind: Kind, mode: Mode, handles: tuple[str
         "retry": attempted,
         "join": kind is not Kind.TRIGGER,
         "disabled": action and mode is not Mode.WAIT and not handles,
+        "on_crash": mode is Mode.EFFECT and not settings.disabled,
     }
-    return [
+    faults = [
         Fault(f"{path}.{name}", "setting_not_allowed", f"{name} is only for {_PLACES[name]}.")
         for name, legal in taken.items()
         if not legal and getattr(settings, name) != getattr(DEFAULT, name)
     ]
+    if settings.is_once and settings.retry is not None and settings.retry.max_attempts > 1:
+        message = 'With "on_crash": "fail" a step is called at most once, so retry.max_attempts must be 1.'
+        faults.append(Fault(f"{path}.retry.max_attempts", "setting_not_allowed", message))
+    return faults

@@ -16,6 +16,8 @@ from shared.states import StepStatus, Waits
 _SQL = load("advance")
 _ANSWERS = load("answers")
 
+#: So many crashes stand for a step that is not to be run again: Postgres took no result of it.
+GIVEN_UP = 32000
 #: What `Reference`-like keys of a step are made of: run, node, item.
 Key = tuple[UUID, str, str]
 
@@ -174,7 +176,7 @@ class Ended(NamedTuple):
 
     Attributes:
         seconds: from accepted to terminal.
-        freed: it may have held a concurrency slot, which is free now.
+        freed: it held a concurrency slot, which is free now.
     """
 
     run_id: UUID
@@ -210,6 +212,7 @@ class Loaded(NamedTuple):
 
     Attributes:
         trigger_payload: JSON text; None for a step inside an iterator.
+        crashes: how often a worker died, or lost the result, while it held the step.
         ending: its run is being ended, so it is not to be run any more.
         brought: what woke it brought, as JSON: an answer, a child run's end, the item that stopped an iterator.
         caller: the run that waits for this one.
@@ -368,6 +371,16 @@ async def release(connection: Executes, claims: Sequence[UUID], incarnation_id: 
 async def put_back(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> None:
     """Give claimed steps back that this worker cannot run; they are sent again with back-off."""
     await connection.execute(_SQL["put_back"], claims, incarnation_id)
+
+
+async def surrender(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> None:
+    """Give claimed steps back whose effects began and whose results are lost; that counts as a crash."""
+    await connection.execute(_SQL["surrender"], claims, incarnation_id)
+
+
+async def give_up(connection: Executes, claims: Sequence[UUID], incarnation_id: UUID) -> None:
+    """Give claimed steps back that nobody is to run again; their `Loaded.crashes` are `GIVEN_UP`."""
+    await connection.execute(_SQL["give_up"], claims, incarnation_id)
 
 
 def _by_key(records: Iterable[asyncpg.Record]) -> dict[Key, Loaded]:

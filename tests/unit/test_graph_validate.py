@@ -240,6 +240,7 @@ def test_no_handle_may_be_called_error():
         ({"join": {"count": 1, "of": 2}}, "join.of: unknown_field"),
         ({"join": {"count": 2}}, "join.count: invalid_value"),
         ({"disabled": "yes"}, "disabled: invalid_value"),
+        ({"on_crash": "ignore"}, "on_crash: invalid_value"),
     ],
 )
 def test_values_of_settings(data, fault):
@@ -274,6 +275,23 @@ def test_what_cannot_be_disabled(component):
     assert data_faults(component, disabled=True) == {"nodes[1].data.disabled: setting_not_allowed"}
 
 
+@pytest.mark.parametrize("component", ["text", "delay", "condition", "switch", "sorter"])
+def test_only_effects_can_be_called_at_most_once(component):
+    """``on_crash`` is for what happens outside: on anything else ``fail`` is refused, and the default harms nobody."""
+    assert data_faults(component, on_crash="fail") == {"nodes[1].data.on_crash: setting_not_allowed"}
+    assert data_faults(component, on_crash="retry") == set()
+
+
+def test_at_most_once_goes_with_no_second_call():
+    """With ``on_crash: fail`` more than one attempt is a fault of the retry, and so is disabling the node."""
+    assert data_faults("http", on_crash="fail", timeout=1, continue_on_error=True) == set()
+    assert data_faults("http", on_crash="fail", retry={"max_attempts": 1}) == set()
+    assert data_faults("http", on_crash="fail", retry={"max_attempts": 2}) == {
+        "nodes[1].data.retry.max_attempts: setting_not_allowed"
+    }
+    assert data_faults("http", on_crash="fail", disabled=True) == {"nodes[1].data.on_crash: setting_not_allowed"}
+
+
 def test_the_trigger_takes_no_settings():
     """No setting is for triggers; one at its default harms nobody."""
     settings = {"continue_on_error": True, "timeout": 1, "retry": {}, "join": "any", "disabled": True}
@@ -287,7 +305,7 @@ def test_documentation_fields_are_for_every_node():
     documentation = {"description": "d", "label": "l", "uiId": "u", "operation": "o", "notes": ["n"]}
     assert data_faults("http", url="x", **documentation) == set()
     assert data_faults("http", **{"\ud800": 1}) == {"nodes[1].data.\\ud800: unknown_field"}
-    assert data_faults("http", on_crash="fail") == {"nodes[1].data.on_crash: unknown_field"}
+    assert data_faults("http", on_crsh="fail") == {"nodes[1].data.on_crsh: unknown_field"}
 
 
 @pytest.mark.parametrize("root", ["t", "a", "trigger", "run", "workflow", "vault", "nodes"])

@@ -1,0 +1,144 @@
+"""One call of one node in a process of its own: ``python -m worker.isolated PARENT``, started by `worker.isolation`.
+
+Reads one `Request` as JSON from standard input and writes one answer to what was standard output: ``{"type",
+"result"}`` or ``{"failed"}``. Whatever else the node prints goes to standard error.
+"""
+
+import asyncio
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+import msgspec
+
+from shared.egress.allow import parse_allow
+from shared.egress.client import EgressClient
+from shared.egress.guard import Guard
+from shared.errors import StepFailedError
+from shared.jsontext import decode, encode, to_bytes
+from shared.nodes.base import CompiledNode, StepContext, TriggerContext
+from shared.nodes.registry import Registry, default_registry
+from worker.texts import BREAKAGES, internal_error
+
+#: Bytes of address space: a node that eats memory fails here before the machine is short of it.
+MEMORY: Final = 2 * 1024**3
+_PR_SET_PDEATHSIG: Final = 1
+#: What a `StepFailedError` is made of.
+FAILURE: Final = ("code", "message", "category", "http_status", "body", "retry_in", "step_input")
+
+
+class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be called.
+
+    Attributes:
+        method: of `shared.nodes.base.CompiledNode`.
+        scope: what templates see; None for a trigger.
+        context: the fields of a `StepContext` (without its client) or of a `TriggerContext`; None for a pure node.
+        egress_allow, egress_proxy: as configured.
+    """
+
+    node_id: str
+    component: str
+    data: dict[str, Any]
+    method: str
+    scope: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    egress_allow: str = ""
+    egress_proxy: str = ""
+
+
+def main(registry: Registry | None = None) -> None:
+    """Answer the one request."""
+    _bind(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    request = msgspec.convert(decode(sys.stdin.buffer.read()), Request)
+    answer = asyncio.run(_answer(request, registry or default_registry()))
+    answers.write(to_bytes(encode(answer)))
+    answers.close()
+
+
+def _bind(parent: int) -> None:
+    """Die with the parent, and before anything else when memory is short; leave no core file."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("the worker that started this process is gone")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+async def _answer(request: Request, registry: Registry) -> dict[str, Any]:
+    try:
+        result = await _result(request, registry.compile(request.node_id, request.component, request.data))
+        # Here and not later: a result that cannot be written down is this node's fault.
+        built = {"type": type(result).__name__, "result": msgspec.to_builtins(result)}
+        encode(built)
+    except StepFailedError as error:
+        return _failed(error)
+    except (*BREAKAGES, asyncio.CancelledError) as error:
+        return _failed(internal_error(error))
+    return built
+
+
+def _failed(error: StepFailedError) -> dict[str, Any]:
+    failure = {name: getattr(error, name) for name in FAILURE}
+    try:
+        encode(failure)
+    except BREAKAGES as broken:
+        return _failed(internal_error(broken))
+    return {"failed": failure}
+
+
+async def _result(request: Request, node: CompiledNode) -> msgspec.Struct:
+    """What the node gave.
+
+    Raises:
+        StepFailedError: if it failed.
+        TypeError: if that is none of the engine's types.
+    """
+    scope = request.scope or {}
+    if request.method == "call":
+        result: Any = await _call(request, node, scope)
+    elif request.method == "trigger":
+        result = node.trigger(msgspec.convert(request.context, TriggerContext))
+    else:
+        arguments = () if request.context is None else (_context(request.context, None),)
+        result = getattr(node, request.method)(scope, *arguments)
+    if not isinstance(result, msgspec.Struct):
+        raise TypeError("a node gives one of the types of shared.nodes.base")
+    return result
+
+
+async def _call(request: Request, node: CompiledNode, scope: Mapping[str, Any]) -> Any:
+    guard = Guard(parse_allow(request.egress_allow))
+    async with EgressClient(guard, limit=8, proxy=request.egress_proxy or None) as egress:
+        context = _context(request.context or {}, egress)
+        try:
+            async with asyncio.timeout(context.timeout):
+                return await node.call(scope, context)
+        except TimeoutError:
+            raise timed_out(context.timeout) from None
+
+
+def timed_out(seconds: float) -> StepFailedError:
+    """The failure of a step that took too long."""
+    message = f"The step took longer than its timeout of {seconds:g} seconds."
+    return StepFailedError("timeout", message, category="timeout")
+
+
+def _context(fields: Mapping[str, Any], egress: EgressClient | None) -> StepContext:
+    kinds = get_type_hints(StepContext)
+    values = {name: msgspec.convert(value, kinds[name]) for name, value in fields.items()}
+    return StepContext(**values, egress=egress)  # type: ignore[arg-type] # only effects have a client, and use it
+
+
+if __name__ == "__main__":
+    main()

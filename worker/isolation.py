@@ -1,0 +1,211 @@
+"""Steps that ended the workers which held them run in processes of their own: the worker's side of `worker.isolated`.
+
+A *suspect* is a step whose worker died too often while it held it. Every node that a suspect's walk comes by up to the
+next commit runs in a child process, so the one that really crashes is the one that fails, and nobody else does.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+
+from shared.errors import StepFailedError
+from shared.graph.catalogue import Kind, Mode
+from shared.graph.plan import Plan, PlanNode
+from shared.jsontext import decode, encode, to_bytes
+from shared.metrics import POISON_STEPS
+from shared.nodes import base
+from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait
+from shared.store.advance import GIVEN_UP, Loaded
+from worker.isolated import Request
+from worker.plans import Blueprint
+
+#: How many crashes make a step a suspect. Pure nodes first run without a claim, so their first crash is not counted.
+EFFECT_CRASHES: Final = 2
+PURE_CRASHES: Final = 1
+#: Seconds that the process has, besides an effect's own timeout, to start and to answer.
+PATIENCE: Final = 30.0
+#: Child processes of one worker at the same time.
+_CHILDREN: Final = 8
+#: No `Retry.on` names it: crashes do not use attempts up, and are not tried again by them.
+_CATEGORY: Final = "crash"
+
+
+def is_suspect(loaded: Loaded, plan: Plan) -> bool:
+    """Whether a step's walk has to run apart from the worker."""
+    effect = plan.nodes[loaded.node_id].mode is Mode.EFFECT and loaded.fired
+    return loaded.crashes >= (EFFECT_CRASHES if effect else PURE_CRASHES)
+
+
+def hopeless(loaded: Loaded, node: PlanNode) -> StepFailedError | None:
+    """Why a step is not to be called at all any more, if that is so."""
+    if loaded.crashes >= GIVEN_UP:
+        return StepFailedError("internal_error", "The step's result could not be stored.", category=_CATEGORY)
+    if loaded.crashes and node.settings.is_once and node.mode is Mode.EFFECT:
+        message = 'The worker stopped in the middle of the step; "on_crash": "fail" forbids another call.'
+        return crashed(message)
+    return None
+
+
+def crashed(message: str) -> StepFailedError:
+    """The failure of a step that a crash ended."""
+    return StepFailedError("worker_crashed", message, category=_CATEGORY)
+
+
+def stopped() -> StepFailedError:
+    """The failure of a step that a worker aborted at its end, and that is not to be called again."""
+    message = 'The worker was stopped before the step ended; "on_crash": "fail" forbids another call.'
+    return StepFailedError("worker_stopped", message, category=_CATEGORY)
+
+
+class Isolation:
+    """Runs nodes in child processes. Belongs to the event loop it is made on, whose thread starts the children.
+
+    Args:
+        command: the program, before its argument; it answers as `worker.isolated` does.
+        egress_allow, egress_proxy: as configured.
+        patience: see `PATIENCE`.
+
+    Attributes:
+        room: a walk that runs apart holds it, so that a worker's death does not make hundreds of processes.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] = (sys.executable, "-P", "-m", "worker.isolated"),
+        *,
+        egress_allow: str = "",
+        egress_proxy: str = "",
+        patience: float = PATIENCE,
+    ) -> None:
+        self._command = [*command, str(os.getpid())]
+        self._egress = {"egress_allow": egress_allow, "egress_proxy": egress_proxy}
+        self._patience = patience
+        self._running: set[asyncio.subprocess.Process] = set()
+        self.room = asyncio.Semaphore(_CHILDREN)
+        self.is_closed = False
+
+    def around(self, blueprint: Blueprint, loaded: Loaded) -> Blueprint:
+        """A blueprint whose nodes run in children; the trigger too, if that is what the walk starts with."""
+        POISON_STEPS.inc()
+        plan = blueprint.plan
+        nodes = {
+            name: node
+            if plan.nodes[name].kind is Kind.TRIGGER and name != loaded.node_id
+            else _Apart(node, plan.nodes[name], self)
+            for name, node in blueprint.nodes.items()
+        }
+        return blueprint._replace(nodes=nodes)
+
+    def close(self) -> None:
+        """Kill the children, and start none any more."""
+        self.is_closed = True
+        for process in self._running:
+            process.kill()
+
+    async def perform(self, request: Request, seconds: float) -> Any:
+        """Run one request in a child.
+
+        Args:
+            request: what to call.
+            seconds: the child's own time limit, besides its start.
+
+        Raises:
+            StepFailedError: what the node failed with; ``worker_crashed`` if the child ended without an answer.
+        """
+        request = msgspec.structs.replace(request, **self._egress)
+        text = to_bytes(encode(msgspec.to_builtins(request)))
+        if self.is_closed:
+            raise stopped()
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        self._running.add(process)
+        try:
+            async with asyncio.timeout(seconds + self._patience):
+                answer, _ = await process.communicate(text)
+        except TimeoutError:
+            raise crashed("The step hangs: it did not end in a process of its own, and was killed.") from None
+        finally:
+            self._running.discard(process)
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        if self.is_closed:
+            raise stopped()  # it did not crash: it was killed
+        return _read(answer, process.returncode)
+
+
+class _Apart:
+    """A node whose methods run in a child; implements `CompiledNode`.
+
+    All but `call` are for threads other than the loop's, which they wait for.
+    """
+
+    def __init__(self, inner: CompiledNode, node: PlanNode, isolation: Isolation) -> None:
+        self.id = inner.id
+        self.component_id = inner.component_id
+        self.kind = inner.kind
+        self.mode = inner.mode
+        self.references = inner.references
+        self._node = node
+        self._isolation = isolation
+        self._loop = asyncio.get_running_loop()
+
+    def trigger(self, context: TriggerContext) -> Outcome:
+        return self._wait("trigger", None, context)  # type: ignore[no-any-return]
+
+    def run(self, scope: Mapping[str, Any]) -> Outcome:
+        return self._wait("run", scope, None)  # type: ignore[no-any-return]
+
+    async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
+        request = self._request("call", scope, context)
+        result: Outcome = await self._isolation.perform(request, context.timeout)
+        return result
+
+    def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
+        return self._wait("begin", scope, context)  # type: ignore[no-any-return]
+
+    def resume(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
+        return self._wait("resume", scope, context)  # type: ignore[no-any-return]
+
+    def divide(self, scope: Mapping[str, Any]) -> Division:
+        return self._wait("divide", scope, None)  # type: ignore[no-any-return]
+
+    def _wait(self, method: str, scope: Mapping[str, Any] | None, context: msgspec.Struct | None) -> Any:
+        work = self._isolation.perform(self._request(method, scope, context), 0.0)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _request(self, method: str, scope: Mapping[str, Any] | None, context: msgspec.Struct | None) -> Request:
+        fields = None
+        if context is not None:
+            names = [name for name in context.__struct_fields__ if name != "egress"]
+            fields = {name: msgspec.to_builtins(getattr(context, name)) for name in names}
+        return Request(
+            self.id, self._node.component, self._node.data, method, None if scope is None else dict(scope), fields
+        )
+
+
+def _read(answer: bytes, status: int | None) -> Any:
+    try:
+        read = decode(answer)
+        if "failed" in read:
+            raise StepFailedError(**_arguments(read["failed"]))
+        return msgspec.convert(read["result"], getattr(base, read["type"]))
+    except (ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError):
+        raise crashed(f"The step ended the process of its own that it ran in ({_how(status)}).") from None
+
+
+def _how(status: int | None) -> str:
+    with suppress(ValueError, TypeError):
+        return signal.Signals(-(status or 0)).name
+    return f"status {status}"
+
+
+def _arguments(failure: Mapping[str, Any]) -> dict[str, Any]:
+    return {**failure, "code": str(failure["code"]), "message": str(failure["message"])}
