@@ -22,11 +22,14 @@ class View(NamedTuple):
 
     Attributes:
         emptied: the epoch key is missing, and with it every message from before.
-        queued_since: for each priority, the unix time in seconds (by its sender's clock) of the oldest queued message.
+        queued_since: for each priority, the unix time in seconds (by its sender's clock) of the oldest message in its
+            light lanes.
+        bulk_since: the same of its bulk lanes.
     """
 
     emptied: bool
     queued_since: tuple[float, ...]
+    bulk_since: tuple[float, ...]
 
 
 class Queued:
@@ -61,13 +64,13 @@ class Queued:
         for key in lanes:
             pipeline.lindex(f"{NAMESPACE}:{LANES[key].queue}", 0)
         epoch, *heads = pipeline.execute()
-        oldest = [NONE_QUEUED] * len(PRIORITIES)
+        oldest = {bulk: [NONE_QUEUED] * len(PRIORITIES) for bulk in (False, True)}
         queued = [(key, head) for key, head in zip(lanes, heads, strict=True) if head is not None]
-        for (priority, _), sent_at in zip([key for key, _ in queued], self._ages(queued), strict=True):
-            oldest[priority] = min(oldest[priority], sent_at)
-        return View(epoch is None, tuple(oldest))
+        for ((priority, _, bulk), _), sent_at in zip(queued, self._ages(queued), strict=True):
+            oldest[bulk][priority] = min(oldest[bulk][priority], sent_at)
+        return View(epoch is None, tuple(oldest[False]), tuple(oldest[True]))
 
-    def _ages(self, queued: Sequence[tuple[tuple[int, bool], bytes]]) -> list[float]:
+    def _ages(self, queued: Sequence[tuple[tuple[int, bool, bool], bytes]]) -> list[float]:
         """When the messages at the heads were sent; one that was taken meanwhile counts as none."""
         if not queued:
             return []

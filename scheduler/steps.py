@@ -64,8 +64,12 @@ class Steps:
             await self._unsend_all()
             return False
         async with self._pool.acquire() as connection:
-            queued_since = [moment - _MARGIN for moment in view.queued_since]
-            sent = await duties.resend(connection, limit=_RESEND_BATCH, queued_since=queued_since)
+            sent = await duties.resend(
+                connection,
+                limit=_RESEND_BATCH,
+                queued_since=[moment - _MARGIN for moment in view.queued_since],
+                bulk_since=[moment - _MARGIN for moment in view.bulk_since],
+            )
         await self._send(sent, "lost")
         return False
 

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -24,7 +24,7 @@ from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.encoder import Encoder
 from dramatiq.errors import ActorNotFound, ConnectionClosed, DecodeError
 
-from shared.lanes import LANES, Doorbell, Reference
+from shared.lanes import CAME_AS_BULK, LIGHT_SHARE, QUEUES, Doorbell, Lane, Reference
 from shared.metrics import BROKER_ERRORS
 
 _log = structlog.get_logger(__name__)
@@ -34,6 +34,16 @@ NAMESPACE: Final = "edgewise"
 EPOCH_KEY: Final = f"{NAMESPACE}:epoch"
 #: The most references one message carries.
 MESSAGE_REFERENCES: Final = 16
+#: Messages of one bulk lane that a worker process works on at once: what a commit carries besides light work.
+BULK_MESSAGES: Final = 4
+#: The same while light work comes in, too.
+_BULK_BESIDE_LIGHT: Final = 1
+#: How many naps of so many seconds must end within so many more before a bulk message is fetched beside light work, and
+#: the times in a row that one may put it off: bulk gets a message every 0.1 s whatever the machine does.
+_NAPS: Final = 2
+_NAP: Final = 0.005
+_NAP_LATE: Final = 0.0003
+_PUT_OFF: Final = 12
 #: Seconds an idle consumer blocks; the socket's own time-out must be longer.
 BLOCK_SECONDS: Final = 1
 _SOCKET_TIMEOUT: Final = 5.0
@@ -59,16 +69,24 @@ dramatiq.set_encoder(_MsgspecEncoder())
 class Room(Protocol):
     """How much more work a worker can take; consumers fetch no more than that, so that nobody hoards."""
 
-    def free(self) -> int:
+    def free(self, *, bulk: bool) -> int:
         """References that can be taken now."""
         ...
 
-    def take(self, references: int) -> None:
+    def take(self, references: int, *, bulk: bool) -> None:
         """Note that references were fetched."""
         ...
 
-    def wait(self, seconds: float) -> None:
-        """Block until there is room, at most this long."""
+    def wait(self, seconds: float, lane: Lane) -> None:
+        """Block until there is room for a lane, at most this long."""
+        ...
+
+    def is_shared(self) -> bool:
+        """Whether light work came in lately, so that bulk has to make way for it."""
+        ...
+
+    def decline(self) -> None:
+        """Leave the room to the next that waits: there was nothing to fetch."""
         ...
 
 
@@ -115,6 +133,12 @@ class BlockingConsumer(_RedisConsumer):
 
     broker: StepBroker
 
+    def __init__(self, broker: StepBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        self._lane = QUEUES[queue_name]
+        self._acknowledged = threading.Event()
+        self._put_off = 0
+        super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+
     def ack(self, message: dramatiq.MessageProxy) -> None:
         # An acknowledgement that is lost only means that the message comes again; Dramatiq would block a worker
         # thread for five seconds at a time to avoid that.
@@ -122,6 +146,8 @@ class BlockingConsumer(_RedisConsumer):
             super().ack(message)  # type: ignore[no-untyped-call]
         except (ConnectionClosed, redis.RedisError):
             BROKER_ERRORS.labels("ack").inc()
+        finally:
+            self._acknowledged.set()
 
     nack = ack
 
@@ -152,22 +178,47 @@ class BlockingConsumer(_RedisConsumer):
                 continue
             self.queued_message_ids.add(message.message_id)
             if self.broker.room is not None:
-                self.broker.room.take(len(references))
+                self.broker.room.take(len(references), bulk=self._lane.bulk)
             return dramatiq.MessageProxy(message)
         return None
 
     def _fetch(self) -> dramatiq.MessageProxy | None:
-        wanted = self.prefetch - self.outstanding_message_count
-        room = self.broker.room
-        if room is not None:
-            free = room.free()
-            if free <= 0:
-                room.wait(BLOCK_SECONDS)
-                return None
-            wanted = min(wanted, -(-free // MESSAGE_REFERENCES))
+        self._acknowledged.clear()
+        wanted = self._most() - self.outstanding_message_count
         if wanted <= 0:
-            time.sleep(0.002)
+            self._acknowledged.wait(BLOCK_SECONDS)
             return None
+        room = self.broker.room
+        if room is None:
+            return self._fetch_some(wanted)
+        if self._gives_way(room):
+            return None
+        free = room.free(bulk=self._lane.bulk)
+        if free <= 0:
+            room.wait(BLOCK_SECONDS, self._lane)
+            return None
+        message = self._fetch_some(min(wanted, -(-free // MESSAGE_REFERENCES)))
+        if message is None:
+            room.decline()
+        return message
+
+    def _most(self) -> int:
+        """Messages that this consumer may hold unacknowledged."""
+        most: int = self.prefetch
+        if self._lane.bulk:
+            beside_light = self.broker.room is not None and self.broker.room.is_shared()
+            most = min(most, _BULK_BESIDE_LIGHT if beside_light else BULK_MESSAGES)
+        return most
+
+    def _gives_way(self, room: Room) -> bool:
+        """Whether bulk is put off, since light work comes in and the machine is busy."""
+        if not self._lane.bulk or not room.is_shared() or self._put_off >= _PUT_OFF or _is_calm():
+            self._put_off = 0
+            return False
+        self._put_off += 1
+        return True
+
+    def _fetch_some(self, wanted: int) -> dramatiq.MessageProxy | None:
         self.message_cache = self.broker.do_fetch(self.queue_name, wanted)
         self.broker.polled_at = time.monotonic()
         return self._from_cache()
@@ -175,14 +226,30 @@ class BlockingConsumer(_RedisConsumer):
     def _block(self) -> dramatiq.MessageProxy | None:
         """Wait until there is a message; the next call fetches it."""
         room = self.broker.room
-        if room is not None and room.free() <= 0:
+        if room is not None and room.free(bulk=self._lane.bulk) <= 0:
             return None
-        if self.outstanding_message_count >= self.prefetch:
+        if self.outstanding_message_count >= self._most():
             return None
         name = f"{NAMESPACE}:{self.queue_name}"
         self.broker.client.blmove(name, name, BLOCK_SECONDS, "LEFT", "LEFT")
         self.broker.polled_at = time.monotonic()
         return None
+
+
+def _is_calm() -> bool:
+    """Whether a thread of this process gets to run at once.
+
+    A nap ends late when the machine, or this interpreter, has more to do than it can, which is what makes light work
+    wait.
+    """
+    return all(_nap() < _NAP_LATE for _ in range(_NAPS))
+
+
+def _nap() -> float:
+    """Sleep, and tell by how many seconds it was too long."""
+    began = time.monotonic()
+    time.sleep(_NAP)
+    return time.monotonic() - began - _NAP
 
 
 def group(doorbells: Sequence[Doorbell]) -> list[tuple[str, list[Reference]]]:
@@ -192,18 +259,25 @@ def group(doorbells: Sequence[Doorbell]) -> list[tuple[str, list[Reference]]]:
     would. Branches of runs under way go one by one while they are few, since a message goes to one worker and branches
     are to run side by side; from 128 on, what a message costs outweighs that.
     """
-    lanes: dict[tuple[int, bool], list[Reference]] = defaultdict(list)
+    lanes: dict[tuple[Lane, bool], list[Reference]] = defaultdict(list)
     for bell in doorbells:
-        lanes[bell.priority, bell.new].append(bell.reference)
+        lanes[bell.lane, bell.new].append(bell.reference)
     messages: list[tuple[str, list[Reference]]] = []
-    for key in sorted(lanes):
-        references = lanes[key]
-        is_new = key[1]
+    for (lane, is_new), references in sorted(lanes.items(), key=lambda item: item[0][0].rank):
         size = MESSAGE_REFERENCES if is_new else max(1, min(MESSAGE_REFERENCES, len(references) // 8))
-        messages.extend(
-            (LANES[key].queue, references[start : start + size]) for start in range(0, len(references), size)
-        )
+        messages.extend((lane.queue, references[start : start + size]) for start in range(0, len(references), size))
     return messages
+
+
+def share_out(doorbells: Sequence[Doorbell], *, came_as_bulk: bool) -> list[Doorbell]:
+    """Put into the bulk lanes what came by one, and branches of one run beyond its share."""
+    branches: Counter[UUID] = Counter()
+    shared = []
+    for bell in doorbells:
+        run_id = bell.reference.run_id
+        branches[run_id] += not bell.new
+        shared.append(bell._replace(bulk=bell.bulk or came_as_bulk or branches[run_id] > LIGHT_SHARE))
+    return shared
 
 
 def decode_references(wire: Iterable[Sequence[Any]]) -> list[Reference]:
@@ -237,7 +311,7 @@ class Announcer:
     def announce(self, doorbells: Sequence[Doorbell]) -> None:
         """Send messages about these steps, soon; never blocks and never raises."""
         if doorbells:
-            self._queue.put(doorbells)
+            self._queue.put(share_out(doorbells, came_as_bulk=CAME_AS_BULK.get()))
 
     def close(self) -> None:
         """Send what is waiting and stop; at most five seconds."""

@@ -6,10 +6,10 @@ lost.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from shared.broker import Announcer
 from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock
 from shared.errors import UnavailableError
 from shared.ids import Mint, Prefix, encode
-from shared.lanes import Doorbell, Reference
+from shared.lanes import LIGHT_SHARE, Doorbell, Reference
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, RUNS_STARTED
 from shared.queries import load
 
@@ -33,6 +33,8 @@ PATIENCE = 5.0
 _WINDOW_POLL = 0.1
 #: How many times longer than the look itself the pause after it is at least: at a large backlog counting costs.
 _WINDOW_SHARE = 20
+#: Seconds for which a workflow stays bulk: a fast one that is alone would else be light and bulk by turns.
+_BULK_SECONDS = 2.0
 
 
 class Trigger(NamedTuple):
@@ -76,6 +78,7 @@ class _Row(NamedTuple):
     run_id: UUID
     trigger: Trigger
     sent: bool
+    bulk: bool
 
 
 class Window:
@@ -85,11 +88,15 @@ class Window:
     what the database said last, and what this process has sent since.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, now: Callable[[], float] = monotonic) -> None:
         self._size = size
         self._counted: Mapping[UUID, int] = {}
         self._since: Counter[UUID] = Counter()
         self._during: Counter[UUID] = Counter()
+        self._now = now
+        self._lately: Counter[UUID] = Counter()
+        self._lately_until = 0.0
+        self._bulk_until: dict[UUID, float] = {}
 
     @property
     def touched(self) -> bool:
@@ -104,6 +111,21 @@ class Window:
         self._since[workflow_id] += 1
         return True
 
+    def crowds(self, workflow_id: UUID) -> bool:
+        """Whether one more reference of this workflow is bulk: it has, or had lately, its share in the broker.
+
+        A count may be late when it matters most, so what was sent since counts only for a tenth of a second: a workflow
+        that is worked off in good time is light at 300 runs a second, however long nobody has counted.
+        """
+        now = self._now()
+        if now >= self._lately_until:
+            self._lately.clear()
+            self._lately_until = now + _WINDOW_POLL
+        self._lately[workflow_id] += 1
+        if self._counted.get(workflow_id, 0) + self._lately[workflow_id] > LIGHT_SHARE:
+            self._bulk_until[workflow_id] = now + _BULK_SECONDS
+        return now < self._bulk_until.get(workflow_id, 0.0)
+
     def begin_count(self) -> None:
         """A count is about to be asked for: what is sent from now on may not be in it."""
         self._during += self._since
@@ -113,6 +135,8 @@ class Window:
         """Take over what the database counted."""
         self._counted = counted
         self._during = Counter()
+        now = self._now()
+        self._bulk_until = {workflow: until for workflow, until in self._bulk_until.items() if until > now}
 
 
 class Executes(Protocol):
@@ -186,7 +210,8 @@ class Ingest:
             await self._poll
 
     def _row(self, trigger: Trigger) -> _Row:
-        return _Row(trigger.run_id or self._mint.uuid(), trigger, self._window.admit(trigger.workflow_id))
+        bulk = self._window.crowds(trigger.workflow_id)
+        return _Row(trigger.run_id or self._mint.uuid(), trigger, self._window.admit(trigger.workflow_id), bulk)
 
     async def _flush(self, rows: Sequence[_Row], uncertain: bool) -> Sequence[Accepted | None]:
         began = perf_counter()
@@ -241,9 +266,8 @@ def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:
     RUNS_STARTED.labels(row.trigger.trigger_type).inc()
     doorbell = None
     if row.sent:
-        doorbell = Doorbell(
-            Reference(row.run_id, record["node_id"], "-", record["claim_first"]), record["priority"], new=True
-        )
+        reference = Reference(row.run_id, record["node_id"], "-", record["claim_first"])
+        doorbell = Doorbell(reference, record["priority"], new=True, bulk=row.bulk)
     return Accepted(
         row.run_id, record["workspace_id"], record["workflow_id"], record["version"], record["created_at"], doorbell
     )

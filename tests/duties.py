@@ -37,7 +37,7 @@ class Heard(Announcer):
     bells: list[tuple[str, Reference]] = field(default_factory=list)
 
     def announce(self, doorbells: Sequence[Any]) -> None:
-        self.bells.extend((LANES[bell.priority, bell.new].queue, bell.reference) for bell in doorbells)
+        self.bells.extend((bell.lane.queue, bell.reference) for bell in doorbells)
 
     def close(self) -> None:
         """Nothing was opened."""
@@ -175,16 +175,19 @@ async def add_run(database: asyncpg.Connection, workflow_id: UUID, *steps: Mappi
     return run["id"]  # type: ignore[return-value]
 
 
-async def flood(database: asyncpg.Connection, workflow_id: UUID, count: int, **columns: Any) -> list[UUID]:
+async def flood(
+    database: asyncpg.Connection, workflow_id: UUID, count: int, *, payload: str = "{}", **columns: Any
+) -> list[UUID]:
     """Many runs with one step each, as the ingest leaves them when the window is full."""
     workspace_id = await database.fetchval("SELECT workspace_id FROM workflows WHERE id = $1", workflow_id)
     ids = [mint.uuid() for _ in range(count)]
     await database.execute(
         "INSERT INTO runs (id, workspace_id, workflow_id, version, priority, trigger_type, trigger_payload, open_steps)"
-        " SELECT id, $2, $3, 1, 1, 'manual', '{}', 1 FROM unnest($1::uuid[]) AS i (id)",
+        " SELECT id, $2, $3, 1, 1, 'manual', $4, 1 FROM unnest($1::uuid[]) AS i (id)",
         ids,
         workspace_id,
         workflow_id,
+        payload,
     )
     step = {"priority": 1, "status": "ready", "node_id": "t", "claim_first": False, **columns}
     names = list(step)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,11 @@ from dramatiq import asyncio as dramatiq_asyncio
 from dramatiq.asyncio import EventLoopThread, async_to_sync, set_event_loop_thread
 
 from shared.broker import StepBroker, decode_references
-from shared.lanes import LANES, Reference
+from shared.lanes import CAME_AS_BULK, LANES, Lane, Reference
+
+#: Seconds after which a busy thread lets another run. A message goes through three threads, and each hand-over takes as
+#: long as that while the loop is busy; Python's default is 5 ms.
+_SWITCH_SECONDS = 0.001
 
 Take = Callable[[Sequence[Reference]], Awaitable[None]]
 
@@ -34,9 +39,10 @@ def declare(broker: StepBroker, loop: asyncio.AbstractEventLoop, take: Take) -> 
     what brings steps back.
     """
     set_event_loop_thread(MainLoop(loop))
+    sys.setswitchinterval(_SWITCH_SECONDS)
     for lane in LANES.values():
         make = dramatiq.actor(actor_name=lane.queue, queue_name=lane.queue, priority=lane.rank, broker=broker)
-        make(async_to_sync(_body(take)))
+        make(async_to_sync(_body(take, lane)))
 
 
 def withdraw() -> None:
@@ -44,8 +50,9 @@ def withdraw() -> None:
     dramatiq_asyncio.set_event_loop_thread(None)
 
 
-def _body(take: Take) -> Callable[[Sequence[Sequence[Any]]], Awaitable[None]]:
+def _body(take: Take, lane: Lane) -> Callable[[Sequence[Sequence[Any]]], Awaitable[None]]:
     async def actor(wire: Sequence[Sequence[Any]]) -> None:
+        CAME_AS_BULK.set(lane.bulk)  # the call has a context of its own
         await take(decode_references(wire))
 
     return actor

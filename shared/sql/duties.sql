@@ -17,11 +17,11 @@ WHERE ctid = ANY (ARRAY(SELECT ctid FROM open_steps
                         WHERE status = 'waiting' AND due_at <= now() AND coalesce(waits = 'retry', claim_first)
                         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
   AND status = 'waiting'
-RETURNING run_id, node_id, item, true AS claim, priority, false AS new, false AS ended;
+RETURNING run_id, node_id, item, true AS claim, priority, false AS new, false AS bulk, false AS ended;
 
 -- name: wake_timers
 -- Ends at most $1 waits whose time has come: delays, and time-outs of waits for others; `wake_steps` in shared/schema.sql.
-SELECT w.run_id, w.node_id, w.item, false AS claim, w.priority, false AS new, false AS ended
+SELECT w.run_id, w.node_id, w.item, false AS claim, w.priority, false AS new, false AS bulk, false AS ended
 FROM (SELECT array_agg(run_id) AS runs, array_agg(node_id) AS nodes, array_agg(item) AS items
       FROM (SELECT run_id, node_id, item FROM open_steps
             WHERE status = 'waiting' AND due_at <= now() AND NOT coalesce(waits = 'retry', claim_first)
@@ -30,7 +30,9 @@ CROSS JOIN LATERAL wake_steps(d.runs, d.nodes, d.items, 'timer', true) AS w;
 
 -- name: top_up
 -- Marks about $1 steps as sent, shared out evenly over workspaces and then over workflows, and at most so many of each
--- workflow that $2 of its steps are sent and not yet taken. $3: the most workflows looked at.
+-- workflow and of each workspace that $2 of its steps are sent and not yet taken; a workflow of which fewer than $4 are
+-- may be sent up to that whatever its workspace has. $3: the most workflows looked at. `bulk`: its
+-- workflow now has more than $4 of them.
 -- A skip scan finds the workflows, so a hundred thousand steps of one cost no more than one of each.
 WITH RECURSIVE flows AS (
     (SELECT priority, workspace_id, workflow_id FROM open_steps
@@ -44,13 +46,16 @@ WITH RECURSIVE flows AS (
           AND (o.priority, o.workspace_id, o.workflow_id) > (f.priority, f.workspace_id, f.workflow_id)
         ORDER BY o.priority, o.workspace_id, o.workflow_id, o.run_id LIMIT 1) n
 ), counted AS MATERIALIZED (
-    SELECT workflow_id, count(*) AS sent FROM open_steps
-    WHERE status = 'ready' AND sent_at IS NOT NULL GROUP BY workflow_id
+    SELECT workflow_id, workspace_id, count(*) AS sent FROM open_steps
+    WHERE status = 'ready' AND sent_at IS NOT NULL GROUP BY workflow_id, workspace_id
+), crowded AS MATERIALIZED (
+    SELECT workspace_id, sum(sent) AS sent FROM counted GROUP BY workspace_id
+), rooms AS MATERIALIZED (
+    SELECT f.priority, f.workspace_id, f.workflow_id, least($2::int, greatest(
+               least($2::int - coalesce(c.sent, 0), $2::int - coalesce(w.sent, 0)), $4::int - coalesce(c.sent, 0))) AS room
+    FROM flows f LEFT JOIN counted c USING (workflow_id) LEFT JOIN crowded w ON w.workspace_id = f.workspace_id
 ), roomy AS MATERIALIZED (
-    SELECT f.priority, f.workspace_id, f.workflow_id, $2::int - coalesce(c.sent, 0) AS room
-    FROM flows f LEFT JOIN counted c USING (workflow_id)
-    WHERE coalesce(c.sent, 0) < $2::int
-    LIMIT $3
+    SELECT * FROM rooms WHERE room > 0 LIMIT $3
 ), shares AS MATERIALIZED (
     SELECT r.*, ceil($1::float8 / (SELECT count(DISTINCT workspace_id) FROM roomy)
                      / count(*) OVER (PARTITION BY r.workspace_id)) AS share
@@ -70,27 +75,37 @@ WITH RECURSIVE flows AS (
 )
 SELECT m.run_id, m.node_id, m.item, m.claim_first OR m.sends > 1 AS claim, m.priority,
        NOT m.claim_first AND m.sends = 1 AS new,
+       coalesce(c.sent, 0) + count(*) OVER (PARTITION BY m.workflow_id) > $4::int AS bulk,
        coalesce((SELECT r.outcome IS NOT NULL FROM runs r WHERE r.id = m.run_id), false) AS ended
-FROM marked m
+FROM marked m LEFT JOIN counted c USING (workflow_id)
 ORDER BY m.priority, row_number() OVER (PARTITION BY m.priority, m.workflow_id ORDER BY m.run_id);
 
 -- name: resend
 -- Marks at most $1 steps as sent again whose message must be lost: sent more than 5 s ago, doubled with each sending up
--- to 5 min, and before the oldest message that is still queued for their priority ($2 high, $3 normal, $4 low; seconds
--- of unix time, infinity when nothing is).
-WITH marked AS (
+-- to 5 min, and before the oldest message that is still queued for their priority in the light lanes ($2, an array: high,
+-- normal, low; seconds of unix time, infinity when nothing is). Of workflows with more than $4 steps sent and not taken,
+-- messages may stand in the bulk lanes ($3), too; for the others these do not count, or a lost step of theirs would wait
+-- for the flood of another, and at most $4 messages of theirs are sent in vain. `bulk`: beyond $4 of its workflow.
+WITH crowding AS MATERIALIZED (
+    SELECT workflow_id FROM open_steps
+    WHERE status = 'ready' AND sent_at IS NOT NULL GROUP BY workflow_id HAVING count(*) > $4::int
+), marked AS (
     UPDATE open_steps SET sent_at = now(), sends = least(sends + 1, 32000)
     WHERE ctid = ANY (ARRAY(
               SELECT ctid FROM open_steps
               WHERE status = 'ready'
-                AND sent_at < least(now() - interval '5 seconds', to_timestamp(greatest($2::float8, $3::float8, $4::float8)))
-                AND sent_at < to_timestamp(CASE priority WHEN 0 THEN $2::float8 WHEN 1 THEN $3::float8 ELSE $4::float8 END)
+                AND sent_at < least(now() - interval '5 seconds',
+                                    to_timestamp(greatest(($2::float8[])[1], ($2::float8[])[2], ($2::float8[])[3])))
+                AND sent_at < to_timestamp(($2::float8[])[priority + 1])
+                AND (sent_at < to_timestamp(($3::float8[])[priority + 1])
+                     OR workflow_id NOT IN (SELECT c.workflow_id FROM crowding c))
                 AND sent_at < now() - least(300, 5 * power(2, least(greatest(sends - 1, 0), 8))) * interval '1 second'
               ORDER BY sent_at LIMIT $1 FOR UPDATE SKIP LOCKED))
       AND status = 'ready'
-    RETURNING run_id, node_id, item, priority
+    RETURNING run_id, node_id, item, workflow_id, priority
 )
 SELECT m.run_id, m.node_id, m.item, true AS claim, m.priority, false AS new,
+       row_number() OVER (PARTITION BY m.workflow_id ORDER BY m.run_id) > $4::int AS bulk,
        coalesce((SELECT r.outcome IS NOT NULL FROM runs r WHERE r.id = m.run_id), false) AS ended
 FROM marked m;
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from shared.db import Connection
 from shared.ids import milliseconds_of
-from shared.lanes import Doorbell, Reference
+from shared.lanes import LIGHT_SHARE, Doorbell, Reference
 from shared.queries import load
 
 _SQL = load("duties")
@@ -89,18 +89,21 @@ async def wake_due(connection: Connection, limit: int) -> list[Doorbell]:
 async def top_up(connection: Connection, *, window: int, limit: int) -> Sent:
     """Mark unsent steps as sent, fairly over workspaces, then workflows.
 
-    ``window`` is the most sent and untaken steps of one workflow. ``limit`` is about how many steps there will be: each
-    workflow's share is rounded up.
+    ``window`` is the most sent and untaken steps of one workflow, and of one workspace. ``limit`` is about how many
+    steps there will be: each workflow's share is rounded up.
     """
-    return _sent(await connection.fetch(_SQL["top_up"], limit, window, _FLOWS))
+    return _sent(await connection.fetch(_SQL["top_up"], limit, window, _FLOWS, LIGHT_SHARE))
 
 
-async def resend(connection: Connection, *, limit: int, queued_since: Sequence[float]) -> Sent:
+async def resend(
+    connection: Connection, *, limit: int, queued_since: Sequence[float], bulk_since: Sequence[float]
+) -> Sent:
     """Mark steps as sent again whose message must be lost.
 
-    ``queued_since`` holds for each priority the unix time of its oldest queued message; infinity without one.
+    ``queued_since`` holds for each priority the unix time of the oldest message in its light lanes, ``bulk_since`` of
+    that in its bulk lanes; infinity without one.
     """
-    return _sent(await connection.fetch(_SQL["resend"], limit, *queued_since))
+    return _sent(await connection.fetch(_SQL["resend"], limit, queued_since, bulk_since, LIGHT_SHARE))
 
 
 async def unsend(connection: Connection, *, until: datetime, limit: int) -> int:
@@ -150,11 +153,11 @@ def changed(tag: str) -> int:
 
 def _sent(records: Iterable[asyncpg.Record]) -> Sent:
     sent = Sent([], [])
-    for run_id, node_id, item, claim, priority, new, ended in records:
+    for run_id, node_id, item, claim, priority, new, bulk, ended in records:
         if ended:
             sent.ended.append(run_id)
         else:
-            sent.doorbells.append(Doorbell(Reference(run_id, node_id, item, claim), priority, new))
+            sent.doorbells.append(Doorbell(Reference(run_id, node_id, item, claim), priority, new, bulk))
     return sent
 
 

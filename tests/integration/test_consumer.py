@@ -2,19 +2,32 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import dramatiq
 import pytest
 import redis
 
-from shared.broker import BLOCK_SECONDS, NAMESPACE, Announcer, BlockingConsumer, StepBroker, decode_references
-from shared.lanes import LANES, Doorbell, Reference
+from shared.broker import (
+    BLOCK_SECONDS,
+    BULK_MESSAGES,
+    NAMESPACE,
+    Announcer,
+    BlockingConsumer,
+    StepBroker,
+    decode_references,
+)
+from shared.lanes import CAME_AS_BULK, LANES, LIGHT_SHARE, Doorbell, Reference
+from tests.duties import queued_references
 from worker.capacity import Capacity
 
+#: Bulk of new runs.
+BULK = LANES[1, True, True].queue
 #: Continuations: while they are few, each is a message of its own.
-QUEUE = LANES[1, False].queue
+QUEUE = LANES[1, False, False].queue
 
 
 def reference(number: int) -> Reference:
@@ -28,11 +41,11 @@ def bells(*numbers: int) -> list[Doorbell]:
 class Listener:
     """A consumer of one queue on a thread of its own, and what it was given."""
 
-    def __init__(self, url: str, slots: int = 1000) -> None:
+    def __init__(self, url: str, slots: int = 1000, queue: str = QUEUE) -> None:
         self.capacity = Capacity(slots)
         self.broker = StepBroker(url, room=self.capacity)
-        dramatiq.actor(actor_name=QUEUE, queue_name=QUEUE, broker=self.broker)(lambda wire: None)
-        self.consumer: BlockingConsumer = self.broker.consume(QUEUE, prefetch=16, timeout=1000)  # type: ignore[assignment]
+        dramatiq.actor(actor_name=queue, queue_name=queue, broker=self.broker)(lambda wire: None)
+        self.consumer: BlockingConsumer = self.broker.consume(queue, prefetch=16, timeout=1000)  # type: ignore[assignment]
         self.got: list[dramatiq.MessageProxy] = []
         self.arrived: list[float] = []
         self._going = True
@@ -59,7 +72,7 @@ class Listener:
 def listen(broker_url: str) -> Iterator[Callable[..., Listener]]:
     listeners: list[Listener] = []
 
-    def start(**options: int) -> Listener:
+    def start(**options: Any) -> Listener:
         listeners.append(Listener(broker_url, **options))
         return listeners[-1]
 
@@ -181,11 +194,53 @@ def test_messages_under_load_carry_many_references_in_order(listen, announcer):
 
 
 def test_every_lane_has_a_queue_of_its_own(broker_url, announcer):
-    """Priority and newness choose the queue."""
-    for index, (priority, new) in enumerate(LANES):
-        announcer.announce([Doorbell(reference(index), priority, new)])
+    """Priority, newness and bulk choose the queue."""
+    for index, (priority, new, bulk) in enumerate(LANES):
+        announcer.announce([Doorbell(reference(index), priority, new, bulk)])
     with redis.Redis.from_url(broker_url) as client:
         until(lambda: all(client.llen(f"{NAMESPACE}:{lane.queue}") == 1 for lane in LANES.values()))
+
+
+def test_bulk_is_worked_on_a_few_messages_at_a_time(broker_url, listen, announcer, monkeypatch):
+    """However much room there is; fewer beside light work; an acknowledgement lets the next in."""
+    listener = listen(queue=BULK)
+    announcer.announce([Doorbell(reference(number), 1, new=True, bulk=True) for number in range(160)])
+    until(lambda: len(listener.got) == BULK_MESSAGES)
+    with redis.Redis.from_url(broker_url) as client:
+        assert client.llen(f"{NAMESPACE}:{BULK}") == 10 - BULK_MESSAGES
+        listener.consumer.ack(listener.got[0])
+        until(lambda: len(listener.got) == BULK_MESSAGES + 1)
+        monkeypatch.setattr(listener.capacity, "is_shared", lambda: True)
+        for message in listener.got[1:]:
+            listener.consumer.ack(message)
+        until(lambda: len(listener.got) == BULK_MESSAGES + 2)
+        assert client.llen(f"{NAMESPACE}:{BULK}") == 10 - BULK_MESSAGES - 2
+    assert listener.capacity.used == 16 * (BULK_MESSAGES + 2)
+
+
+def test_bulk_leaves_slots_for_light_work(listen, announcer):
+    """A bulk message is not fetched into the last slots; a light one is."""
+    bulk, light = listen(queue=BULK, slots=32), listen(slots=32)
+    for listener in (bulk, light):
+        listener.capacity.take(28, bulk=True)
+    announcer.announce([Doorbell(reference(1), 1, new=True, bulk=True)])
+    announcer.announce(bells(2))
+    until(lambda: len(light.got) == 1)
+    assert bulk.got == []
+    bulk.capacity.take(-1, bulk=True)
+    until(lambda: len(bulk.got) == 1)
+
+
+@pytest.mark.parametrize(("came_as_bulk", "light"), [(False, LIGHT_SHARE), (True, 0)])
+def test_branches_beyond_the_share_of_a_run_are_bulk(broker_url, announcer, came_as_bulk, light):
+    """So are all of a run that came as bulk itself."""
+    run_id = UUID(int=1)
+    CAME_AS_BULK.set(came_as_bulk)
+    announcer.announce([Doorbell(Reference(run_id, f"n{n}", "-", claim=True), 1, new=False) for n in range(100)])
+    CAME_AS_BULK.set(False)
+    until(lambda: len(queued_references(broker_url)) == 100)
+    lanes = Counter(lane for lane, _ in queued_references(broker_url))
+    assert lanes == Counter({"normal-next": light, "normal-bulk-next": 100 - light})
 
 
 def test_an_announcer_without_a_broker_neither_blocks_nor_raises(ports):

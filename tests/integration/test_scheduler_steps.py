@@ -13,7 +13,7 @@ import structlog
 
 from scheduler.queued import NONE_QUEUED, Queued
 from shared.broker import EPOCH_KEY, Announcer
-from shared.lanes import Doorbell, Reference
+from shared.lanes import LIGHT_SHARE, Doorbell, Reference
 from shared.metrics import BROKER_ERRORS
 from tests.duties import add_run, add_workflow, add_workspace, ago, exhaust, flood, mint, pair, queued_references
 from tests.engine import assert_sound, eventually
@@ -202,7 +202,7 @@ async def test_an_emptied_broker_has_everything_sent_again_by_the_window(databas
         await asyncio.gather(one.steps.resend(), two.steps.resend())
         assert await database.fetchval("SELECT count(*) FROM open_steps WHERE sent_at IS NULL") == 6000
         await exhaust(one.steps.top_up)
-        assert [(lane, bell.claim) for lane, bell in one.heard.bells] == [("normal-next", True)] * 50
+        assert [(lane, bell.claim) for lane, bell in one.heard.bells] == [("normal-bulk-next", True)] * 50
         assert {run_id for run_id, _ in one.heard.steps()} <= set(ids)
         await one.steps.resend()
         assert await database.fetchval("SELECT count(*) FROM open_steps WHERE sent_at IS NOT NULL") == 50
@@ -225,8 +225,10 @@ async def test_the_view_tells_the_age_of_each_priority_and_whether_it_was_emptie
     announcer, queued = Announcer(broker_url), Queued(broker_url)
     for priority, new in ((0, True), (0, False), (2, True)):
         announcer.announce([Doorbell(Reference(mint.uuid(), "n", "-", claim=False), priority, new=new)])
-    await eventually(lambda: len(queued_references(broker_url)) == 3)
+    announcer.announce([Doorbell(Reference(mint.uuid(), "n", "-", claim=False), 0, new=True, bulk=True)])
+    await eventually(lambda: len(queued_references(broker_url)) == 4)
     queue_is_old(broker_url, "high-next", 50)
+    queue_is_old(broker_url, "high-bulk-new", 70)
     with redis.Redis.from_url(broker_url) as client:
         client.delete("edgewise:low-new.msgs")
     view = await queued.look()
@@ -234,6 +236,8 @@ async def test_the_view_tells_the_age_of_each_priority_and_whether_it_was_emptie
     assert view.emptied
     assert view.queued_since[0] == pytest.approx(time.time() - 50, abs=5)
     assert view.queued_since[1:] == (NONE_QUEUED, NONE_QUEUED)
+    assert view.bulk_since[0] == pytest.approx(time.time() - 70, abs=5)
+    assert view.bulk_since[1:] == (NONE_QUEUED, NONE_QUEUED)
     await queued.mark_epoch()
     assert (await queued.look()) == view._replace(emptied=False)
     announcer.close()
@@ -267,6 +271,60 @@ async def test_rounds_are_shared_between_workflows_step_by_step(database, databa
         turns = [run_id in mine for run_id, _ in one.heard.steps()]
     assert sum(a == b for a, b in pairwise(turns)) <= 20
     assert Counter(turns[:10]) == {True: 5, False: 5}
+
+
+async def test_a_flood_is_sent_as_bulk_and_a_few_runs_are_not(database, database_url, broker_url):
+    """Whoever has more than its share sent and not taken is bulk, in whole."""
+    big, small, crowded = [await add_workflow(database) for _ in range(3)]
+    await flood(database, big, 100)
+    few = await flood(database, small, LIGHT_SHARE)
+    await flood(database, crowded, LIGHT_SHARE, sent_at=await ago(database, 1), sends=1)
+    one_more = await flood(database, crowded, 1)
+    async with pair(database_url, broker_url) as (one, _):
+        await exhaust(one.steps.top_up)
+        lanes = {bell.run_id: lane for lane, bell in one.heard.bells}
+    assert {lanes.pop(run_id) for run_id in few} == {"normal-new"}
+    assert lanes.pop(one_more[0]) == "normal-bulk-new"
+    assert list(lanes.values()) == ["normal-bulk-new"] * 100
+
+
+async def test_many_floods_of_one_workspace_count_as_one(database, database_url, broker_url):
+    """A workspace has one window, however many of its workflows flood, but each of these has its share at least."""
+    crowded = await add_workspace(database)
+    many = [await add_workflow(database, crowded) for _ in range(4)]
+    lone = await add_workflow(database)
+    theirs = [set(await flood(database, flow, 1500)) for flow in many]
+    mine = set(await flood(database, lone, 1500))
+    async with pair(database_url, broker_url, window=600) as (one, _):
+        for _ in range(30):
+            await one.steps.top_up()
+        sent = {run_id for run_id, _ in one.heard.steps()}
+        assert len(sent & mine) == 600
+        # A batch may overshoot by what it shares out.
+        assert 600 <= sum(len(sent & each) for each in theirs) <= 600 + 250
+        assert min(len(sent & each) for each in theirs) >= 100
+        late = set(await flood(database, await add_workflow(database, crowded), 100))
+        await one.steps.top_up()
+        assert len({run_id for run_id, _ in one.heard.steps()} & late) == LIGHT_SHARE
+
+
+async def test_a_lost_step_does_not_wait_for_the_flood_of_another(database, database_url, broker_url):
+    """Only the messages of a flooding workflow can stand in the bulk lanes; those beyond its share go back there."""
+    announcer = Announcer(broker_url)
+    announcer.announce([Doorbell(Reference(mint.uuid(), "n", "-", claim=False), 1, new=True, bulk=True)])
+    await eventually(lambda: len(queued_references(broker_url)) == 1)
+    announcer.close()
+    queue_is_old(broker_url, "normal-bulk-new", 100)
+    big, small = await add_workflow(database), await add_workflow(database)
+    await flood(database, big, 2 * LIGHT_SHARE, sent_at=await ago(database, 90), sends=1)
+    older = await flood(database, big, LIGHT_SHARE + 1, sent_at=await ago(database, 110), sends=1)
+    lost = await flood(database, small, 1, sent_at=await ago(database, 90), sends=1)
+    async with pair(database_url, broker_url) as (one, _):
+        await mark_epoch(broker_url)
+        await one.steps.resend()
+        assert {run_id for run_id, _ in one.heard.steps()} == {*older, *lost}
+        lanes = Counter(lane for lane, _ in one.heard.bells)
+    assert lanes == Counter({"normal-next": LIGHT_SHARE + 1, "normal-bulk-next": 1})
 
 
 async def mark_epoch(broker_url: str) -> None:

@@ -15,6 +15,7 @@ bells = st.builds(
     st.builds(Reference, st.uuids(), st.text(max_size=3), st.just("-"), st.booleans()),
     st.integers(0, 2),
     st.booleans(),
+    st.booleans(),
 )
 
 
@@ -25,7 +26,7 @@ def test_every_reference_goes_into_one_message_of_its_lane(drawn):
     assert all(0 < len(references) <= MESSAGE_REFERENCES for _, references in messages)
     for key, lane in LANES.items():
         sent = [found for queue, references in messages if queue == lane.queue for found in references]
-        assert sent == [bell.reference for bell in drawn if (bell.priority, bell.new) == key]
+        assert sent == [bell.reference for bell in drawn if (bell.priority, bell.new, bell.bulk) == key]
     ranks = {lane.queue: lane.rank for lane in LANES.values()}
     order = [ranks[queue] for queue, _ in messages]
     assert order == sorted(order)
@@ -57,9 +58,10 @@ def test_what_is_no_reference_is_an_error_the_consumer_knows(wire):
         decode_references(wire)
 
 
-def test_continuations_come_before_new_runs_and_priorities_before_both():
-    """Six lanes with ranks of their own."""
+def test_continuations_come_before_new_runs_light_before_bulk_and_priorities_before_all():
+    """Twelve lanes with ranks of their own."""
     assert tuple(Priority) == PRIORITIES
     order = [key for key, _ in sorted(LANES.items(), key=lambda item: item[1].rank)]
-    assert order == [(0, False), (0, True), (1, False), (1, True), (2, False), (2, True)]
-    assert len({lane.queue for lane in LANES.values()}) == 6
+    each = [(False, False), (True, False), (False, True), (True, True)]
+    assert order == [(priority, new, bulk) for priority in range(3) for new, bulk in each]
+    assert len({lane.queue for lane in LANES.values()}) == len({lane.rank for lane in LANES.values()}) == 12
