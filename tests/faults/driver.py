@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
@@ -13,11 +13,13 @@ import aiohttp
 from shared.db import Clock
 from shared.states import RUN_TERMINAL
 from tests.faults.receiver import Ledger
-from tests.faults.records import Sighting, Trigger
+from tests.faults.records import Sighting, Trigger, Violation
 from tests.faults.shapes import Drawing, Shape, draw
 
 #: How often a client repeats a request whose fate it does not know.
 _REPEATS: Final = 8
+#: What a trigger may be refused with; each says when to come back.
+_REFUSALS: Final = {409, 429, 503}
 _AWAY: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -33,7 +35,8 @@ class Client:
         triggers: everything that was sent to start a run.
         sightings: what was seen of runs.
         shapes: the saved workflows, by name.
-        refusals: how often a trigger was answered with each other status.
+        refusals: how often a trigger was answered with each status other than 202.
+        faults: answers that were none of those a caller can do something with.
     """
 
     def __init__(self, session: aiohttp.ClientSession, chance: Random) -> None:
@@ -45,6 +48,7 @@ class Client:
         self.sightings: list[Sighting] = []
         self.shapes: dict[str, Shape] = {}
         self.refusals: Counter[int] = Counter()
+        self.faults: list[Violation] = []
 
     @classmethod
     @asynccontextmanager
@@ -73,6 +77,12 @@ class Client:
         scheduled.call([("start", None)], "ok")
         await self.save(scheduled.shape, schedule_type="interval", schedule_value="1 second")
 
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Mapping[str, str]]:
+        """Send any request; the status and the headers of its answer."""
+        async with self._session.request(method, path, json=body) as answer:
+            await answer.read()
+            return answer.status, answer.headers
+
     async def schedule(self, workflow: str, interval: str) -> None:
         """Let a schedule start a saved workflow."""
         body = {"schedule_type": "interval", "schedule_value": interval}
@@ -88,15 +98,20 @@ class Client:
 
     async def trigger(self, shape: Shape, *, keyed: bool | None = None) -> Trigger:
         """Start one run; a request with a key is repeated until its fate is known, any other is sent once."""
-        marker = next(self._markers)
-        payload = {"marker": marker, "pick": self._chance.randrange(100), "word": self._chance.choice("abc")}
         keyed = not shape.token and (self._chance.random() < 0.5 if keyed is None else keyed)
-        trigger = Trigger(marker, shape.name, payload, keyed)
-        self.triggers.append(trigger)
+        trigger = self.invent(shape, keyed=keyed)
         for _ in range(_REPEATS if keyed else 1):
             if await self._send(shape, trigger):
                 break
             await asyncio.sleep(0.5)
+        return trigger
+
+    def invent(self, shape: Shape, *, keyed: bool) -> Trigger:
+        """A trigger that is about to be sent."""
+        marker = next(self._markers)
+        payload = {"marker": marker, "pick": self._chance.randrange(100), "word": self._chance.choice("abc")}
+        trigger = Trigger(marker, shape.name, payload, keyed)
+        self.triggers.append(trigger)
         return trigger
 
     async def _send(self, shape: Shape, trigger: Trigger) -> bool:
@@ -107,9 +122,10 @@ class Client:
         try:
             async with self._session.post(path, json=body, headers=headers) as answer:
                 if answer.status != 202:
-                    assert answer.status in {409, 429, 503}, (answer.status, await answer.text())
-                    assert "Retry-After" in answer.headers, (answer.status, await answer.text())
                     self.refusals[answer.status] += 1
+                    if answer.status not in _REFUSALS or "Retry-After" not in answer.headers:
+                        what = f"{answer.status}: {await answer.text()}"
+                        self.faults.append(Violation("answer", f"trigger {trigger.marker}", what))
                     return False
                 told = await answer.json()
         except _AWAY:

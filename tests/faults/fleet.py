@@ -85,6 +85,11 @@ class Fleet:
         """Wait until every service says that it can work."""
         await await_ready(self.ports, self.children)
 
+    def errors(self, how_many: int) -> str:
+        """The last errors that services logged."""
+        lines = [line for line in self.log.read_text().splitlines() if '"level":"error"' in line]
+        return "\n".join(line[:3000].replace("\\n", "\n") for line in lines[-how_many:])
+
     def pid(self, name: str) -> int | None:
         """The pid of a process, as long as it runs."""
         return self.children[name].pid

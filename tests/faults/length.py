@@ -11,3 +11,5 @@ SEED: Final = int(os.environ.get("STORM_SEED", str(random.SystemRandom().randran
 LONG: Final = SECONDS > 60
 #: Seconds of grace after SIGTERM: the default where there is time for it.
 GRACE: Final = 20.0 if LONG else 4.0
+#: Seconds: longer than a lease, which is six.
+LONGER_THAN_A_LEASE: Final = 9.0

@@ -16,7 +16,7 @@ from tests.faults.driver import Client
 from tests.faults.fleet import Fleet
 from tests.faults.harvest import runs_of, slots_of, steps_of
 from tests.faults.receiver import Ledger
-from tests.faults.records import Call, Case, Run, Sighting, Violation
+from tests.faults.records import Call, Case, Run, Sighting, Trigger, Violation
 
 #: How many runs are read from the database at a time.
 _BATCH: Final = 500
@@ -66,10 +66,32 @@ class Scene(NamedTuple):
         violations += check_slots(
             await slots_of(connection, client.shapes), [run for run in runs if run.marker is None]
         )
-        violations += await self._check_cases(connection, runs)
+        violations += [*client.faults, *await self._check_cases(connection, runs)]
         await connection.close()
         print(f"{len(runs)} runs, {len(self.ledger.calls)} calls, {len(client.sightings)} sightings")
         return violations
+
+    @asynccontextmanager
+    async def load(self) -> AsyncIterator[list[Trigger]]:
+        """Clients that start runs in the meantime; the list holds what they sent, and is whole at the end."""
+        stop = asyncio.Event()
+        first = len(self.client.triggers)
+        sent: list[Trigger] = []
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(self.client.drive(0.2, stop))
+            try:
+                yield sent
+            finally:
+                stop.set()
+        sent += self.client.triggers[first:]
+
+    async def prove(self) -> None:
+        """All that was accepted has ended as it should."""
+        await self.fleet.ready()
+        await self.settle(90)
+        violations = await self.check(200)
+        assert not violations, "\n".join(map(str, violations[:20]))
 
     async def _drain(self, count: str, seconds: float) -> None:
         """Wait until a count is 0."""

@@ -32,7 +32,9 @@ async def test_no_promise_is_broken_in_a_storm(tmp_path: Path) -> None:
         await drill.fleet.ready()
         await drill.settle(200)
         violations = await drill.check()
-    assert not violations, "\n".join(map(str, [Counter(one.kind for one in violations), *violations[:40]]))
+        kinds = Counter(one.kind for one in violations)
+        print(f"{kinds or 'no violation'}\n{drill.fleet.errors(5) if violations else ''}")
+    assert not violations, "\n".join(map(str, violations[:40]))
 
 
 async def _storm(client: Client, mischief: Mischief) -> None:
