@@ -15,8 +15,9 @@ from shared.store.runs_read import FIRST_ID, LAST_ID, RunRow
 
 _SQL = load("runs_scan")
 
-#: Runs (or open steps) that one call looks at.
+#: Runs (or open steps) that one call looks at, after so many for each that is asked for: mostly these are enough.
 WINDOW: Final = 20_000
+_FIRST: Final = 20
 
 
 class Which(NamedTuple):
@@ -43,7 +44,15 @@ class Found(NamedTuple):
 
 async def scan(connection: Connection, which: Which, limit: int) -> Found:
     """Look for at most ``limit`` runs."""
-    records = await connection.fetch(_query(which), *which, WINDOW, limit)
+    first = await _look(connection, which, limit, min(_FIRST * limit, WINDOW))
+    if len(first.ids) == limit or first.below is None:
+        return first
+    rest = await _look(connection, which._replace(high=first.below), limit - len(first.ids), WINDOW)
+    return Found([*first.ids, *rest.ids], rest.below)
+
+
+async def _look(connection: Connection, which: Which, limit: int, window: int) -> Found:
+    records = await connection.fetch(_query(which), *which, window, limit)
     ids = sorted((record["id"] for record in records if record["matches"]), reverse=True)
     if len(ids) == limit:
         return Found(ids, ids[-1])
