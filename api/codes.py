@@ -57,8 +57,8 @@ ERRORS: Final[Mapping[str, str]] = {
         "another workspace."
     ),
     "node_not_resumable": (
-        "A run goes on behind a node that completed successfully and that lies outside iterators; this one is none. The "
-        "message says why, and which nodes are."
+        "A run goes on behind a node that completed successfully and that lies outside iterators; this one is none. "
+        "The message says why, and which nodes are."
     ),
     "nothing_to_resume": (
         "Every node of the run has ended, and nothing comes behind the one to resume from. Take an earlier node."
@@ -75,8 +75,8 @@ ERRORS: Final[Mapping[str, str]] = {
     "route_not_found": "There is nothing at this path. /docs lists what there is.",
     "run_ended": "The run has ended; only a run that is open can be cancelled. What it did stays as it is.",
     "run_not_resumable": (
-        "Only a failed or cancelled run can be resumed. One that is open has to end first; one that completed can be run "
-        "again as a whole."
+        "Only a failed or cancelled run can be resumed. One that is open has to end first; one that completed can be "
+        "run again as a whole."
     ),
     "run_open": "The run has not ended. Only a run that has ended is run again: cancel it first, or wait for its end.",
     "scope_missing": "The token is valid, and lacks the scope that this route asks for. The message names it.",
@@ -106,7 +106,9 @@ ERRORS: Final[Mapping[str, str]] = {
 
 #: Codes of single faults (``errors[].code``).
 FAULTS: Final[Mapping[str, str]] = {
-    "body_joins_outside": "The body of an iterator is what its handle item leads to. No edge may come into it from outside.",
+    "body_joins_outside": (
+        "The body of an iterator is what its handle item leads to. No edge may come into it from outside."
+    ),
     "cycle": "Edges lead back to where they came from. The message names the cycle; take one of its edges out.",
     "duplicate_id": "Two nodes, or two edges, have the same id. Ids are unique.",
     "duplicate_key": "A key stands more than once in this object. Keep one of them.",
@@ -120,6 +122,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "invalid_size": "A list has too few or too many elements.",
     "invalid_type": "A value has another JSON type than the one that stands here.",
     "invalid_value": "A value is not legal here. The message names those that are.",
+    "longer_than_installation": "Runs can't be kept for longer than the whole installation keeps them.",
     "no_template": "This field holds no templates: it must be known before the run.",
     "no_trigger": "None of the nodes is a trigger. A workflow has exactly one.",
     "not_available": "What is named exists in the language of templates, and not in this release.",
