@@ -11,7 +11,8 @@ from shared import jsontext, schedule
 from shared.errors import Fault, InvalidError
 from shared.graph.catalogue import Catalogue
 from shared.graph.plan import Plan, compile_plan
-from shared.graph.suggest import ended
+from shared.graph.suggest import ended, shown
+from shared.nodes.references import check_templates
 from shared.schedule import Schedule
 from shared.states import Priority
 from shared.store.workflows import WorkflowRow
@@ -106,7 +107,20 @@ def draft(
         PRIORITIES.index(Priority(settings.get("priority", Priority.NORMAL))),
         settings.get("keep_runs_days"),
     )
-    return made, [*faults, *wrong, *schedule_faults, *graph_faults]
+    return made, [*faults, *wrong, *_key_faults(settings, plan), *schedule_faults, *graph_faults]
+
+
+def _key_faults(settings: Mapping[str, Any], plan: Plan | None) -> list[Fault]:
+    """What is wrong with the template of `concurrency_key`: it is rendered before any step but the trigger has run."""
+    source = settings.get("concurrency_key")
+    if not isinstance(source, str):
+        return []
+    faults, roots = check_templates([("settings.concurrency_key", source)])
+    legal = {"trigger", "run", "workflow", *([] if plan is None else [plan.trigger])}
+    for root in sorted(roots - legal):
+        message = f"concurrency_key may read {', '.join(sorted(legal))} and nothing else, not {shown(root)}."
+        faults.append(Fault("settings.concurrency_key", "unknown_reference", message))
+    return faults
 
 
 def _kept_too_long(settings: Mapping[str, Any], longest: int) -> list[Fault]:

@@ -30,6 +30,18 @@ _KeepDays = Annotated[
     Annotated[int, Meta(ge=1)] | None,
     Meta(description="a whole number of days from 1 to the installation's EDGEWISE_KEEP_RUNS_DAYS, or null"),
 ]
+_Most = Annotated[
+    Annotated[int, Meta(ge=1, le=1_000_000)] | None, Meta(description="a whole number from 1 to 1,000,000, or null")
+]
+_OnLimit = Annotated[Literal["queue", "skip", "cancel_oldest"], Meta(description="queue, skip or cancel_oldest")]
+_Key = Annotated[
+    Annotated[str, Meta(min_length=1, max_length=1000)] | None,
+    Meta(description="a template of 1 to 1,000 characters that may read the trigger, or null"),
+]
+_RunTimeout = Annotated[
+    int, Meta(ge=1, le=31_536_000, description="a whole number of seconds from 1 to 31,536,000 (a year)")
+]
+_OnFailure = Annotated[Literal["cancel", "finish_branches"], Meta(description="cancel or finish_branches")]
 _Fold = Annotated[Literal["first", "last", "both"], Meta(description="first, last or both")]
 
 
@@ -40,12 +52,22 @@ class Settings(msgspec.Struct, frozen=True):
         priority: the lane of its runs.
         dst_gap: what becomes of a slot that a clock change skips.
         dst_fold: at which of its two times a slot runs that a clock change repeats.
+        max_concurrent_runs: how many of its runs may be under way; None: as many as come.
+        on_limit: what becomes of a run that comes when so many are.
+        concurrency_key: a template; runs that give an equal text run one after the other.
+        run_timeout: seconds of active time: some step is ready, running or between retries.
+        on_failure: whether the branches that do not depend on a failed step go on to their end.
         keep_runs_days: for how many days its runs are kept once they have ended; None: for as long as any.
     """
 
     priority: _Priority = "normal"
     dst_gap: _Gap = "shift"
     dst_fold: _Fold = "first"
+    max_concurrent_runs: _Most = None
+    on_limit: _OnLimit = "queue"
+    concurrency_key: _Key = None
+    run_timeout: _RunTimeout = 3600
+    on_failure: _OnFailure = "cancel"
     keep_runs_days: _KeepDays = None
 
 

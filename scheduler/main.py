@@ -12,6 +12,7 @@ from scheduler.bulk import BulkActions
 from scheduler.clockwork import Clockwork, Watchdog
 from scheduler.duty import Duties, Duty
 from scheduler.housekeeping import Housekeeping
+from scheduler.limits import Limits
 from scheduler.queued import Queued
 from scheduler.rescue import Contact, Rescue
 from scheduler.retention import Retention
@@ -90,11 +91,14 @@ class Scheduler:
     def _regular(self, steps: Steps, rescue: Rescue) -> list[Duty]:
         keeping = Housekeeping(self._pool)
         retention = Retention(self._pool, self._keep_days)
+        limits = Limits(self._pool, self._announcer)
         return [
             self._probe,
             # Well within half a lease, or contact counts as lost.
             Duty("rescue", min(1.0, self._lease / 6), rescue.work),
             Duty("resend", 1.0, steps.resend),
+            Duty("admissions", 0.5, limits.admit),
+            Duty("timeouts", 2.0, limits.timeouts),
             Duty("bulk", 1.0, self._bulk.work),
             Duty("deleted", 1.0, keeping.deleted),
             Duty("gauges", 5.0, keeping.gauges),

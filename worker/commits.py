@@ -24,14 +24,20 @@ class Commits:
         pool: of connections.
         incarnation: gives the id claims are made under.
         on_opened: called with the steps that a commit made ready, and the runs it started.
+        on_freed: called with runs that a commit ended and that held a concurrency slot.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, incarnation: Callable[[], UUID], on_opened: Callable[[Sequence[Doorbell]], None]
+        self,
+        pool: asyncpg.Pool,
+        incarnation: Callable[[], UUID],
+        on_opened: Callable[[Sequence[Doorbell]], None],
+        on_freed: Callable[[Sequence[UUID]], None],
     ) -> None:
         self._pool = pool
         self._incarnation = incarnation
         self._on_opened = on_opened
+        self._on_freed = on_freed
         self._batcher: Batcher[Advance, Written] = Batcher(self._flush, name="advance", select=one_ending_per_run)
 
     def enqueue(self, advance: Advance) -> "asyncio.Future[Written]":
@@ -55,6 +61,8 @@ class Commits:
         _count_ended(committed)
         if committed.bells:
             self._on_opened(committed.bells)
+        if freed := [ended.run_id for ended in committed.ended if ended.freed]:
+            self._on_freed(freed)
         mine = await self._mine(advances, committed, incarnation) if uncertain else frozenset()
         written = [unit in committed.held or advance.next_claim in mine for unit, advance in enumerate(advances)]
         LOST_UNITS.inc(written.count(False))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from shared.jsontext import decode
 from shared.nodes.base import CompiledNode
 from shared.nodes.registry import Registry
 from shared.queries import load
+from shared.templates.fields import Rendering, renderer
 
 _SQL = load("plans")
 
@@ -28,6 +30,7 @@ class Blueprint(NamedTuple):
     Attributes:
         workflow: what templates see under that name.
         finish_branches: whether branches that do not depend on a failed step go on to their end.
+        concurrency_key: renders what runs of the workflow are serialised by; None if they are not.
         asking: the nodes that wait for answers, if a template could name their links.
     """
 
@@ -35,6 +38,7 @@ class Blueprint(NamedTuple):
     nodes: dict[str, CompiledNode]
     workflow: dict[str, Any]
     finish_branches: bool = False
+    concurrency_key: Callable[[Mapping[str, Any]], Any] | None = None
     asking: tuple[str, ...] = ()
 
 
@@ -87,8 +91,9 @@ class Plans:
         workflow = {"id": encode(Prefix.WORKFLOW, key[0]), "name": record["name"], "version": key[1]}
         settings = decode(record["settings"])
         finish_branches = settings.get("on_failure") == "finish_branches"
+        serialised_by = _renders(settings.get("concurrency_key"))
         nodes = self._compile(plan)
-        blueprint = Blueprint(plan, nodes, workflow, finish_branches, self._asking(plan, nodes))
+        blueprint = Blueprint(plan, nodes, workflow, finish_branches, serialised_by, self._asking(plan, nodes))
         self._kept[key] = blueprint
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
@@ -111,3 +116,10 @@ class Plans:
         if unknown:
             raise UnknownNodeTypeError("unknown_node_type", f"This worker has no node type {', '.join(unknown)}.")
         return {name: self._registry.compile(name, node.component, node.data) for name, node in plan.nodes.items()}
+
+
+def _renders(source: str | None) -> Callable[[Mapping[str, Any]], Any] | None:
+    """What renders a text that may be a template."""
+    if source is None:
+        return None
+    return renderer(source, "concurrency_key", Rendering.TEXT, None) or (lambda _: source)

@@ -1,6 +1,6 @@
 """What the templates of a run see, as far as one walk knows it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.graph.paths import at_depth, depth
@@ -47,6 +47,11 @@ class Scope:
     def trigger(self) -> Outcome:
         """What the trigger gives out; it is not stored."""
         return self._compose(None)
+
+    def key(self, render: Callable[[Mapping[str, Any]], Any]) -> str:
+        """Render a text that may read the trigger, before it has run."""
+        output = self.trigger().output
+        return str(render({**self.names, "trigger": output, self._blueprint.plan.trigger: output}))
 
     def _compose(self, payload: Any) -> Outcome:
         if self._loaded.trigger_payload is not None:

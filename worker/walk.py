@@ -150,6 +150,21 @@ class Walk:
         if not (self._starts_item and self._is_first):  # the start of an item is no step of its own
             self._pending.record(self.plan_node, self._attempt, StepStatus.CANCELLED, seconds)
 
+    def concurrency_key(self) -> str | None:
+        """What the run is serialised by.
+
+        Raises:
+            StepFailedError: if that cannot be rendered.
+        """
+        render = self.blueprint.concurrency_key
+        return None if render is None else self._scope.key(render)
+
+    def skip_run(self, message: str) -> None:
+        """The run does not take place: it ends as cancelled, and says why."""
+        self._reset()
+        self._pending.record(self.plan_node, self._attempt, StepStatus.CANCELLED, 0.0)
+        self._pending.outcome, self._pending.error_message = RunStatus.CANCELLED, message
+
     def fail(self, error: StepFailedError) -> None:
         """The last advance could not be stored: settle the step it held as failed, and nothing else."""
         self._held = self._written

@@ -34,7 +34,8 @@ ALTER TABLE runs
     ADD COLUMN rerun_of uuid,
     ADD COLUMN started_by text,
     ADD COLUMN idle_since timestamptz,
-    ADD COLUMN idle_seconds float8 NOT NULL DEFAULT 0;
+    ADD COLUMN idle_seconds float8 NOT NULL DEFAULT 0,
+    ADD COLUMN concurrency_key text;
 
 ALTER TABLE open_steps
     ADD COLUMN waits wait_reason,
@@ -317,6 +318,95 @@ BEGIN
     END LOOP;
 END $$;
 
+-- A run of a limited workflow wants to begin; its first step is held under `claim`. With room it gets its slots and goes
+-- on; else its workflow's policy says: it waits (`queued`), also until the oldest run under way that nobody has cancelled yet
+-- is (`cancel_oldest`), or it is `skipped`. Runs with one key are always serialised. The workflow's row is locked, so slots
+-- are given out one run after the other.
+CREATE FUNCTION enter_limit(run uuid, claim uuid, same text, OUT verdict text, OUT oldest uuid)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    flow uuid := (SELECT workflow_id FROM runs WHERE id = run);
+    rules record;
+    full_up boolean;
+BEGIN
+    SELECT limited, max_concurrent_runs AS most, settings::json ->> 'on_limit' AS policy INTO rules
+    FROM workflows WHERE id = flow FOR NO KEY UPDATE;
+    PERFORM 1 FROM runs WHERE id = run FOR NO KEY UPDATE;
+    verdict := 'entered';
+    IF NOT coalesce(rules.limited, false) THEN
+        UPDATE runs SET slots = 0 WHERE id = run AND slots < 0;
+        RETURN;
+    END IF;
+    full_up := rules.most <= (SELECT count(*) FROM concurrency_slots WHERE workflow_id = flow AND key LIKE 'run:%');
+    IF coalesce(full_up, false) OR EXISTS (SELECT 1 FROM concurrency_slots WHERE workflow_id = flow AND key = 'key:' || same) THEN
+        IF full_up AND rules.policy = 'skip' THEN
+            verdict := 'skipped';
+            RETURN;
+        END IF;
+        IF full_up AND rules.policy = 'cancel_oldest' THEN
+            SELECT s.run_id INTO oldest FROM concurrency_slots s
+            WHERE s.workflow_id = flow AND s.key LIKE 'run:%'
+              AND (SELECT r.outcome FROM runs r WHERE r.id = s.run_id) IS NULL
+            ORDER BY s.run_id LIMIT 1;
+        END IF;
+        verdict := 'queued';
+        UPDATE runs SET concurrency_key = same WHERE id = run;
+        UPDATE open_steps SET status = 'waiting', waits = 'concurrency', claim_id = NULL, incarnation_id = NULL
+        WHERE run_id = run AND claim_id = claim;
+        RETURN;
+    END IF;
+    PERFORM take_slots(run, same);
+END $$;
+
+-- Gives a run the slots it needs; its workflow's row is locked.
+CREATE FUNCTION take_slots(run uuid, same text) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO concurrency_slots (workspace_id, workflow_id, key, run_id)
+    SELECT r.workspace_id, r.workflow_id, k.key, run
+    FROM runs r CROSS JOIN (VALUES ('run:' || run), ('key:' || same)) AS k (key)
+    WHERE r.id = run AND k.key IS NOT NULL;
+    UPDATE runs SET slots = 1 + (same IS NOT NULL)::int WHERE id = run;
+END;
+
+-- Lets runs go on that wait for a slot of a workflow, the oldest first, as many as there is room for. If somebody else does
+-- so already, nothing is done.
+CREATE FUNCTION admit_queued(flow uuid) RETURNS SETOF opened_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    most integer;
+    taken bigint;
+    waiting record;
+    same text;
+    made opened_step;
+BEGIN
+    SELECT max_concurrent_runs INTO most FROM workflows WHERE id = flow FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT count(*) INTO taken FROM concurrency_slots WHERE workflow_id = flow AND key LIKE 'run:%';
+    FOR waiting IN
+        SELECT o.run_id, o.node_id, o.item FROM open_steps o
+        WHERE o.workflow_id = flow AND o.status = 'waiting' AND o.waits = 'concurrency' ORDER BY o.run_id LIMIT 1000
+    LOOP
+        EXIT WHEN taken >= most;
+        SELECT concurrency_key INTO same FROM runs WHERE id = waiting.run_id AND outcome IS NULL FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND
+            OR EXISTS (SELECT 1 FROM concurrency_slots WHERE workflow_id = flow AND key = 'key:' || same);
+        UPDATE open_steps SET status = 'ready', waits = NULL, sent_at = now(), sends = 1
+        WHERE run_id = waiting.run_id AND node_id = waiting.node_id AND item = waiting.item AND status = 'waiting'
+        RETURNING run_id, node_id, item, priority INTO made;
+        CONTINUE WHEN NOT FOUND;
+        PERFORM take_slots(waiting.run_id, same);
+        taken := taken + 1;
+        RETURN NEXT made;
+    END LOOP;
+END $$;
+
 -- An item failed: what is open of it is cancelled, or aborted if it is in flight; if its iterator halts then, so is every
 -- other item of it, and no further one starts. `body` holds the ids of the nodes inside the iterator. Its run's row is locked.
 CREATE FUNCTION fail_item(run uuid, iterator text, parent text, which integer, reason text, body text[])
@@ -436,6 +526,7 @@ DECLARE
     numbers integer;
     held_some boolean;
     ended boolean;
+    called boolean;
     woken uuid[] := '{}';
     active boolean;
     holds smallint;
@@ -656,9 +747,10 @@ BEGIN
             IF ended THEN
                 kind := 'ended';
                 unit := NULL;
-                flag := holds > 0 OR flag OR status = 'failed';
+                called := flag;
+                flag := holds > 0;
                 RETURN NEXT;
-                IF flag THEN
+                IF flag OR called OR status = 'failed' THEN
                     FOR made IN SELECT * FROM run_ended(run) LOOP
                         kind := CASE WHEN made.run_id > run THEN 'run' ELSE 'join' END;
                         unit := made.priority;

@@ -3,17 +3,22 @@
 SELECT now();
 
 -- name: add
--- A new workflow, its token included; gives both timestamps.
+-- A new workflow, its token included; gives both timestamps. Settings that the engine reads live are columns too.
 INSERT INTO workflows (id, workspace_id, name, description, authorization_id, is_active, schedule_type, schedule_value,
                        timezone, settings, version, priority, trigger_node, trigger_component, next_run_at,
-                       webhook_token_hash, webhook_token)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                       webhook_token_hash, webhook_token, max_concurrent_runs, limited, run_timeout)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+        ($10::text::json ->> 'max_concurrent_runs')::integer,
+        json_typeof($10::text::json -> 'max_concurrent_runs') = 'number' IS TRUE
+            OR json_typeof($10::text::json -> 'concurrency_key') = 'string' IS TRUE,
+        coalesce(($10::text::json ->> 'run_timeout')::integer, 3600))
 RETURNING created_at, updated_at;
 
 -- name: add_version
 -- The immutable source and plan of a version.
-INSERT INTO workflow_versions (workspace_id, workflow_id, version, nodes, edges, settings, plan, plan_format, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+INSERT INTO workflow_versions (workspace_id, workflow_id, version, nodes, edges, settings, plan, plan_format, created_by,
+                               run_timeout)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce(($6::text::json ->> 'run_timeout')::integer, 3600));
 
 -- name: get
 -- A workflow with the graph of its current version.
@@ -51,6 +56,11 @@ UPDATE workflows
 SET name = $3, description = $4, authorization_id = $5, is_active = $6, schedule_type = $7, schedule_value = $8,
     timezone = $9, settings = $10, version = $11, priority = $12, trigger_node = $13, trigger_component = $14,
     next_run_at = $15, webhook_token_hash = $16, webhook_token = $17,
+    max_concurrent_runs = ($10::text::json ->> 'max_concurrent_runs')::integer,
+    limited = json_typeof($10::text::json -> 'max_concurrent_runs') = 'number' IS TRUE
+              OR json_typeof($10::text::json -> 'concurrency_key') = 'string' IS TRUE,
+    -- The least of all versions': runs of older ones are still looked after in time.
+    run_timeout = least(run_timeout, coalesce(($10::text::json ->> 'run_timeout')::integer, 3600)),
     updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond')
 WHERE id = $1 AND workspace_id = $2
 RETURNING created_at, updated_at;

@@ -104,7 +104,7 @@ async def test_every_fault_is_told(api: ApiClient) -> None:
         is_active="yes",
         scheduletype="cron",
         schedule_type="hourly",
-        settings={"priority": "urgent", "run_timeout": 5},
+        settings={"priority": "urgent", "run_timeout": 0},
         nodes=[node("n1", "manual_trigger"), node("n2", "text_transfrom")],
     )
     answer = await api.call("POST", "/workflows", body)
