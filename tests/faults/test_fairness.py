@@ -29,7 +29,7 @@ _QUEUED = 10_000
 #: Seconds that a call of either workflow takes.
 _CALL = 0.075
 #: Seconds between two looks at the flood.
-_LOOK = 0.1
+_LOOK = 0.5
 _PAYLOAD = graphs.payload().decode()
 _FEW = Load(port=0, path="", body=graphs.payload(), connections=16, rate=40.0)
 #: The most by which a flood may multiply the 99th percentile of others.
