@@ -103,7 +103,7 @@ async def take_answer(call: Call) -> web.Response:
 
 
 async def _given(request: web.Request) -> Given:
-    """What was sent: JSON, or a form; no body is an empty one.
+    """What was sent: JSON, or a form; no body is an empty one, whatever it says it is.
 
     Raises:
         TooLargeError, RequestTimeoutError, BadRequestError, UnsupportedMediaError: if it can't be read.
@@ -111,14 +111,14 @@ async def _given(request: web.Request) -> Given:
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "application/json")
     kind = parse_mimetype(content_type)
     is_form = f"{kind.type}/{kind.subtype}" == _FORM
-    if not is_form and not is_json(content_type):
+    body = await read(request, _LIMIT)
+    if is_form or not body:
+        return Given(_form(body), is_form=is_form)
+    if not is_json(content_type):
         raise UnsupportedMediaError(
             "unsupported_media_type", f"An answer is application/json in UTF-8 or {_FORM}, not {shown(content_type)}."
         )
-    body = await read(request, _LIMIT)
-    if is_form:
-        return Given(_form(body), is_form=True)
-    return Given(parse(body) if body else {}, is_form=False)
+    return Given(parse(body), is_form=False)
 
 
 def _form(body: bytes) -> dict[str, Any]:
