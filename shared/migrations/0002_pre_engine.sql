@@ -335,6 +335,9 @@ BEGIN
     FROM workflows WHERE id = flow FOR NO KEY UPDATE;
     PERFORM 1 FROM runs WHERE id = run FOR NO KEY UPDATE;
     verdict := 'entered';
+    IF (SELECT slots FROM runs WHERE id = run) > 0 THEN
+        RETURN;  -- a run that goes on where another ended begins with several steps: the first of them enters for all
+    END IF;
     IF NOT coalesce(rules.limited, false) THEN
         UPDATE runs SET slots = 0 WHERE id = run AND slots < 0;
         RETURN;
@@ -358,6 +361,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM take_slots(run, same);
+    UPDATE open_steps SET status = 'ready', waits = NULL, sent_at = NULL, sends = 0
+    WHERE run_id = run AND status = 'waiting' AND waits = 'concurrency';
 END $$;
 
 -- Gives a run the slots it needs; its workflow's row is locked.
@@ -371,10 +376,11 @@ BEGIN ATOMIC
     UPDATE runs SET slots = 1 + (same IS NOT NULL)::int WHERE id = run;
 END;
 
--- Lets runs go on that wait for a slot of a workflow, the oldest first, as many as there is room for. If somebody else does
--- so already, nothing is done.
+-- Lets runs go on that wait for a slot of a workflow, the oldest first, as many as there is room for. Whoever gives slots
+-- out at this moment is waited for: it may not have seen the slot that has just been freed.
 CREATE FUNCTION admit_queued(flow uuid) RETURNS SETOF opened_step
 LANGUAGE plpgsql
+SET lock_timeout = '500ms'
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -384,7 +390,7 @@ DECLARE
     same text;
     made opened_step;
 BEGIN
-    SELECT max_concurrent_runs INTO most FROM workflows WHERE id = flow FOR NO KEY UPDATE SKIP LOCKED;
+    SELECT max_concurrent_runs INTO most FROM workflows WHERE id = flow FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -394,16 +400,20 @@ BEGIN
         WHERE o.workflow_id = flow AND o.status = 'waiting' AND o.waits = 'concurrency' ORDER BY o.run_id LIMIT 1000
     LOOP
         EXIT WHEN taken >= most;
-        SELECT concurrency_key INTO same FROM runs WHERE id = waiting.run_id AND outcome IS NULL FOR NO KEY UPDATE SKIP LOCKED;
+        SELECT concurrency_key INTO same FROM runs WHERE id = waiting.run_id AND outcome IS NULL AND slots < 0
+        FOR NO KEY UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND
             OR EXISTS (SELECT 1 FROM concurrency_slots WHERE workflow_id = flow AND key = 'key:' || same);
-        UPDATE open_steps SET status = 'ready', waits = NULL, sent_at = now(), sends = 1
-        WHERE run_id = waiting.run_id AND node_id = waiting.node_id AND item = waiting.item AND status = 'waiting'
-        RETURNING run_id, node_id, item, priority INTO made;
+        FOR made IN
+            UPDATE open_steps SET status = 'ready', waits = NULL, sent_at = now(), sends = 1
+            WHERE run_id = waiting.run_id AND status = 'waiting' AND waits = 'concurrency'
+            RETURNING run_id, node_id, item, priority
+        LOOP
+            RETURN NEXT made;
+        END LOOP;
         CONTINUE WHEN NOT FOUND;
         PERFORM take_slots(waiting.run_id, same);
         taken := taken + 1;
-        RETURN NEXT made;
     END LOOP;
 END $$;
 
@@ -470,7 +480,7 @@ END $$;
 --     steps in flight are aborted (`terminate`), how many steps it opens, the number behind its last result, and whether
 --     anything it opens counts as active; of a step inside an iterator the iterator, its path, the item's place, how many
 --     steps it opens at its own path, and whether it fails its item (`fail_item` follows in the same transaction); and the
---     run that waits for this one
+--     run that waits for this one; and what had woken the held step
 -- x_  results: unit, whether it is the held step's own, node, item, attempt, offset of seq, status, handle, output, input,
 --     error, started, milliseconds
 -- o_  steps that open: unit, node, item, status, attempt, claim, due, what it waits for, the run it waits for, wake, claim
@@ -487,6 +497,7 @@ CREATE FUNCTION commit_advances(
     u_run uuid[], u_node text[], u_item text[], u_claim uuid[], u_started timestamptz[], u_outcome text[],
     u_error text[], u_output text[], u_abort boolean[], u_opens integer[], u_seqs integer[], u_active boolean[],
     u_iterator text[], u_parent text[], u_place integer[], u_level_opens integer[], u_fails boolean[], u_caller uuid[],
+    u_wake text[],
     x_unit integer[], x_own boolean[], x_node text[], x_item text[], x_attempt smallint[], x_seq integer[],
     x_status text[], x_handle text[], x_output text[], x_input text[], x_error text[], x_started timestamptz[],
     x_ms integer[],
@@ -567,7 +578,10 @@ BEGIN
     FOR i IN 1 .. units LOOP
         DELETE FROM open_steps
         WHERE run_id = u_run[i] AND node_id = u_node[i] AND item = u_item[i]
-          AND CASE WHEN u_claim[i] IS NULL THEN status = 'ready' ELSE claim_id = u_claim[i] END;
+          -- Without a claim it must be ready for the same reason: a step that has begun to wait meanwhile, and was woken, is
+          -- the same row and another turn.
+          AND CASE WHEN u_claim[i] IS NULL THEN status = 'ready' AND wake IS NOT DISTINCT FROM u_wake[i]
+                   ELSE claim_id = u_claim[i] END;
         IF FOUND THEN
             held := held + 1;
             won[i] := true;

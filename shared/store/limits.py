@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from shared.lanes import Doorbell
 from shared.queries import load
 from shared.store.advance import Executes, opened
@@ -30,13 +32,16 @@ async def enter(connection: Executes, run_id: UUID, claim_id: UUID, key: str | N
 
 
 async def admit(connection: Executes, workflow_id: UUID) -> list[Doorbell]:
-    """Let runs of a workflow go on that wait for a slot; gives the messages to send."""
-    return _claimed(opened(await connection.fetch(_SQL["admit"], workflow_id)))
+    """Let runs of a workflow go on that wait for a slot; gives the messages to send.
+
+    If the workflow is held for long by somebody else, nothing is done; the scheduler comes back to it.
+    """
+    return await _admitted(connection, "admit", workflow_id)
 
 
 async def admit_after(connection: Executes, run_id: UUID) -> list[Doorbell]:
     """The same after the end of a run that held a slot."""
-    return _claimed(opened(await connection.fetch(_SQL["admit_after"], run_id)))
+    return await _admitted(connection, "admit_after", run_id)
 
 
 async def queued_workflows(connection: Executes, limit: int, behind: UUID) -> list[UUID]:
@@ -49,6 +54,10 @@ async def overdue(connection: Executes, limit: int) -> Mapping[UUID, int]:
     return {record["id"]: record["run_timeout"] for record in await connection.fetch(_SQL["overdue"], limit)}
 
 
-def _claimed(bells: list[Doorbell]) -> list[Doorbell]:
-    """A run with slots begins by a claim: its limit may have changed meanwhile."""
+async def _admitted(connection: Executes, query: str, key: UUID) -> list[Doorbell]:
+    try:
+        bells = opened(await connection.fetch(_SQL[query], key))
+    except asyncpg.LockNotAvailableError:
+        return []
+    # A run of a limited workflow begins by a claim.
     return [bell._replace(reference=bell.reference._replace(claim=True)) for bell in bells]
