@@ -5,6 +5,7 @@ much. Behind ``worker:`` it does so only outside a process of its own. Each call
 names: node, idempotency key or ``-``, and where it ran.
 """
 
+import asyncio
 import ctypes
 import functools
 import os
@@ -19,6 +20,7 @@ from shared.nodes.base import Outcome, StepContext
 from shared.nodes.registry import Registry
 from tests.engine import ProbeData, registry
 from worker.isolation import Isolation
+from worker.watchdog import Watchdog
 
 _ROOT = Path(__file__).parent.parent
 _apart: list[bool] = []
@@ -44,9 +46,23 @@ def known() -> Registry:
 
 def be_worker() -> None:
     """Be a worker."""
-    worker.main.default_registry = known  # type: ignore[assignment]
+    worker.main.default_registry = known  # type: ignore[assignment,attr-defined]
     worker.main.Isolation = functools.partial(Isolation, APART, patience=5.0)  # type: ignore[attr-defined,assignment]
     worker.main.main(load({name: value for name, value in os.environ.items() if name.startswith("EDGEWISE_")}))
+
+
+def be_hanging() -> None:
+    """Say that the loop is watched; then hang it, or let it live, as the line that comes says."""
+
+    async def live() -> None:
+        watchdog = Watchdog(asyncio.get_running_loop(), 0.4)
+        watchdog.start()
+        print("watched", flush=True)
+        if await asyncio.to_thread(sys.stdin.readline) == "hang\n":
+            _do("spin")
+        watchdog.stop()
+
+    asyncio.run(live())
 
 
 def be_apart() -> None:

@@ -20,11 +20,12 @@ from shared.states import RunStatus, StepStatus
 from shared.store.advance import Advance, Loaded, give_up, put_back, release, surrender
 from worker.admission import Admission
 from worker.capacity import Capacity
+from worker.children import Children
 from worker.commits import Commits
 from worker.holdings import Abort, Held
 from worker.incarnation import Incarnation
 from worker.isolated import timed_out
-from worker.isolation import Isolation, hopeless, is_suspect, stopped
+from worker.isolation import Isolation, NotStartedError, hopeless, is_suspect, stopped
 from worker.plans import Plans, UnknownNodeTypeError
 from worker.reader import Reader
 from worker.texts import BREAKAGES, internal_error
@@ -75,6 +76,7 @@ class Executor:
         self._tools = tools
         self._isolation = isolation or Isolation()
         self._reader = Reader(pool, lambda: incarnation.id)
+        self._children = Children(pool, plans)
         self._commits = Commits(pool, lambda: incarnation.id, self._take_opened, self._freed)
         self._admission = Admission(pool, announcer.announce)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,6 +165,9 @@ class Executor:
                 await self._carry(walk, await self._begin(walk, claim_id))
         except LostError:
             await self._give_back([claim_id])
+        except NotStartedError as error:
+            _log.warning("a step could not run apart; it is left to another worker", reason=str(error))
+            await self._give_back([claim_id], put_back)
         finally:
             # A claim that memory has and nobody works on would never be released, whatever broke here.
             self._held.leave(claim_id)
@@ -301,6 +306,7 @@ class Executor:
             STEP_WAIT.observe(max(0.0, self._tools.clock.time() - loaded.sent_at.timestamp()))
         try:
             blueprint = await self._plans.get(loaded.workflow_id, loaded.version)
+            loaded = await self._children.bring(loaded)
             outputs: dict[str, Any] = {}
             if loaded.node_id != blueprint.plan.trigger:
                 outputs = await self._reader.context(loaded, blueprint)
@@ -442,6 +448,7 @@ def _bare(advance: Advance, message: str) -> Advance:
         openings=(),
         arrivals=(),
         iterations=(),
+        calls=(),
         item_failure=None,
         outcome=RunStatus.FAILED,
         error_message=message,

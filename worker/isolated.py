@@ -1,7 +1,7 @@
 """One call of one node in a process of its own: ``python -m worker.isolated PARENT``, started by `worker.isolation`.
 
-Reads one `Request` as JSON from standard input and writes one answer to what was standard output: ``{"type",
-"result"}`` or ``{"failed"}``. Whatever else the node prints goes to standard error.
+Reads one `Request` as JSON from standard input, writes the line `READY` to what was standard output, and then one
+answer: ``{"type", "result"}`` or ``{"failed"}``. Whatever else the node prints goes to standard error.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ from worker.texts import BREAKAGES, internal_error
 
 #: Bytes of address space: a node that eats memory fails here before the machine is short of it.
 MEMORY: Final = 2 * 1024**3
+#: From here on whatever ends the process is the node's doing.
+READY: Final = b"ready\n"
 _PR_SET_PDEATHSIG: Final = 1
 #: What a `StepFailedError` is made of.
 FAILURE: Final = ("code", "message", "category", "http_status", "body", "retry_in", "step_input")
@@ -58,7 +60,10 @@ def main(registry: Registry | None = None) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     request = msgspec.convert(decode(sys.stdin.buffer.read()), Request)
-    answer = asyncio.run(_answer(request, registry or default_registry()))
+    known = registry or default_registry()
+    answers.write(READY)
+    answers.flush()
+    answer = asyncio.run(_answer(request, known))
     answers.write(to_bytes(encode(answer)))
     answers.close()
 

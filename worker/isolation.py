@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -22,14 +22,16 @@ from shared.metrics import POISON_STEPS
 from shared.nodes import base
 from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait
 from shared.store.advance import GIVEN_UP, Loaded
-from worker.isolated import Request
+from worker.isolated import READY, Request
 from worker.plans import Blueprint
 
 #: How many crashes make a step a suspect. Pure nodes first run without a claim, so their first crash is not counted.
 EFFECT_CRASHES: Final = 2
 PURE_CRASHES: Final = 1
-#: Seconds that the process has, besides an effect's own timeout, to start and to answer.
+#: Seconds that the process has to answer, besides an effect's own timeout.
 PATIENCE: Final = 30.0
+#: Seconds that it has to start.
+_START: Final = 60.0
 #: Child processes of one worker at the same time.
 _CHILDREN: Final = 8
 #: No `Retry.on` names it: crashes do not use attempts up, and are not tried again by them.
@@ -61,6 +63,10 @@ def stopped() -> StepFailedError:
     """The failure of a step that a worker aborted at its end, and that is not to be called again."""
     message = 'The worker was stopped before the step ended; "on_crash": "fail" forbids another call.'
     return StepFailedError("worker_stopped", message, category=_CATEGORY)
+
+
+class NotStartedError(BaseException):
+    """The process did not come as far as the node. It is no `Exception`, so that no walk takes it for the node's."""
 
 
 class Isolation:
@@ -113,22 +119,28 @@ class Isolation:
 
         Args:
             request: what to call.
-            seconds: the child's own time limit, besides its start.
+            seconds: the child's own time limit.
 
         Raises:
             StepFailedError: what the node failed with; ``worker_crashed`` if the child ended without an answer.
+            NotStartedError: if the child was not there for the node.
         """
         request = msgspec.structs.replace(request, **self._egress)
         text = to_bytes(encode(msgspec.to_builtins(request)))
         if self.is_closed:
             raise stopped()
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            )
+        except OSError as error:
+            raise NotStartedError(str(error)) from error
         self._running.add(process)
         try:
+            output = await _started(process, text)
             async with asyncio.timeout(seconds + self._patience):
-                answer, _ = await process.communicate(text)
+                answer = await output.read()
+                await process.wait()  # a child that is killed when it has ended already tells no status
         except TimeoutError:
             raise crashed("The step hangs: it did not end in a process of its own, and was killed.") from None
         finally:
@@ -189,6 +201,22 @@ class _Apart:
         return Request(
             self.id, self._node.component, self._node.data, method, None if scope is None else dict(scope), fields
         )
+
+
+async def _started(process: asyncio.subprocess.Process, text: bytes) -> asyncio.StreamReader:
+    """Hand a child its request, and wait until the node's turn has come; what the answer comes by."""
+    request, answer = cast("asyncio.StreamWriter", process.stdin), cast("asyncio.StreamReader", process.stdout)
+    try:
+        async with asyncio.timeout(_START):
+            request.write(text)
+            await request.drain()
+            request.close()
+            line = await answer.readline()
+    except (TimeoutError, ConnectionError) as error:
+        raise NotStartedError(str(error)) from error
+    if line != READY:
+        raise NotStartedError("it ended before")
+    return answer
 
 
 def _read(answer: bytes, status: int | None) -> Any:
