@@ -39,6 +39,9 @@ class SmallCatalogue:
     def mode(self, component: str) -> Mode:
         return TYPES[component][1]
 
+    def asks(self, component: str) -> bool:
+        return component == "delay"
+
     def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:
         if component == "switch":
             cases = data.get("cases")

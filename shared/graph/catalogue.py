@@ -12,6 +12,8 @@ SETTINGS_FIELDS: Final = ("continue_on_error", "timeout", "retry", "join", "disa
 DOCUMENTATION_FIELDS: Final = ("componentId", "description", "label", "uiId", "operation", "notes")
 #: Names a template may start with besides the ids of its ancestors. ``nodes`` alone is a look-up by a computed id.
 CONTEXT_ROOTS: Final = ("trigger", "run", "workflow", "vault", "nodes")
+#: What stands before a node's id where a template names the link of its step.
+LINK_ROOT: Final = "run.links."
 
 
 class Kind(StrEnum):
@@ -60,6 +62,10 @@ class Catalogue(Protocol):
         """How nodes of this type run."""
         ...
 
+    def asks(self, component: str) -> bool:
+        """Whether steps of this type wait for an answer to their link."""
+        ...
+
     def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:
         """The named handles of a node with this unchecked ``data``; empty for the single unnamed output."""
         ...
@@ -74,6 +80,7 @@ class Catalogue(Protocol):
 
         Returns:
             Every fault, and the root names its templates use: node ids and `CONTEXT_ROOTS`. ``nodes["x"]`` counts as
-            ``x``; ``nodes`` with a computed key counts as ``nodes``, which stands for every ancestor.
+            ``x``; ``nodes`` with a computed key counts as ``nodes``, which stands for every ancestor; ``run.links.x``
+            counts as ``run``, and as ``run.links.x`` besides (`LINK_ROOT`).
         """
         ...

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shared.errors import Fault
-from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue, Kind, Mode
+from shared.graph.catalogue import DOCUMENTATION_FIELDS, LINK_ROOT, SETTINGS_FIELDS, Catalogue, Kind, Mode
 from shared.graph.settings import DEFAULT, NodeSettings, read_settings
 from shared.graph.suggest import Nearest, clean, listed, shown
 
@@ -39,6 +39,8 @@ class Node:
         handles: its named handles if it has several, else empty: a single output takes any name.
         named: the same, to look one up in.
         roots: names its templates start with.
+        links: the nodes whose links its templates name.
+        asks: whether its own steps have links: they wait for answers.
     """
 
     path: str
@@ -51,6 +53,8 @@ class Node:
     handles: tuple[str, ...] = ()
     named: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
+    links: frozenset[str] = frozenset()
+    asks: bool = False
 
 
 @dataclass(slots=True)
@@ -163,7 +167,10 @@ class Reader:
         if ERROR_HANDLE in named:
             message = 'No handle may be called "error": it is the one that continue_on_error opens.'
             self._fault(path, "reserved_handle", message)
-        faults, node.roots = catalogue.check(component, node.config, path)
+        node.asks = catalogue.asks(component)
+        faults, roots = catalogue.check(component, node.config, path)
+        node.links = frozenset(root.removeprefix(LINK_ROOT) for root in roots if root.startswith(LINK_ROOT))
+        node.roots = frozenset(root for root in roots if not root.startswith(LINK_ROOT))
         # Names of fields stand in paths, and a caller may call a field anything.
         self._faults.extend(Fault(clean(fault.path), fault.code, clean(fault.message)) for fault in faults)
 

@@ -69,6 +69,7 @@ def analyse(nodes: Any, edges: Any, catalogue: Catalogue) -> Graph:
     graph.scopes = scopes(graph.nodes, graph.edges, graph.order)
     graph.faults += iterator_faults(graph.nodes, graph.edges, graph.scopes)
     graph.faults += _reference_faults(graph, nearest)
+    graph.faults += _link_faults(graph, nearest)
     return graph
 
 
@@ -212,6 +213,24 @@ def _wrong_references(node: Node, wrong: list[str], graph: Graph, nearest: Neare
         else:
             rule = f"There is nothing called {shown(root)} that a template here could see"
         yield Fault(f"{node.path}.data{stands.get(root, '')}", "unknown_reference", f"{rule}{hint}")
+
+
+def _link_faults(graph: Graph, nearest: Nearest) -> Iterator[Fault]:
+    """Templates may name the links of steps that wait for answers, outside iterators that the node does not lie in."""
+    asking = [node.id for node in graph.nodes.values() if node.asks]
+    for node in graph.nodes.values():
+        around = graph.scopes[node.id] if node.links else ()
+        for name in sorted(node.links):
+            if name not in asking:
+                rule = f"There is no node {shown(name)} that waits for an answer{nearest.hint(name, lambda: asking)}"
+            elif graph.scopes[name] != around[: len(graph.scopes[name])]:
+                rule = (
+                    f"{shown(name)} has a link for each item of its iterator, and {shown(node.id)} is in none of them."
+                )
+            else:
+                continue
+            at = _places(node.config).get(name, "")
+            yield Fault(f"{node.path}.data{at}", "unknown_reference", rule)
 
 
 def _places(config: Mapping[str, Any]) -> dict[str, str]:

@@ -61,6 +61,10 @@ class Registry:
         """See `Catalogue.mode`."""
         return self.type_of(component).mode
 
+    def asks(self, component: str) -> bool:
+        """See `Catalogue.asks`."""
+        return self.type_of(component).asks
+
     def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:
         """See `Catalogue.handles`."""
         return self.type_of(component).handles(data)

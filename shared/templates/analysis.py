@@ -21,11 +21,13 @@ _COMPUTED = frozenset({"size", "first", "last"})
 def roots(bound: BoundTemplate) -> frozenset[str]:
     """The names that the paths of a template begin with, less those it sets itself.
 
+    ``run.links.x`` counts as ``run``, and as ``run.links.x`` besides.
+
     Raises:
         TemplateSyntaxError: if a path begins with a computed name.
     """
-    variables = chain.from_iterable(bound.analyze().globals.values())
-    return frozenset(_root(variable.segments) for variable in variables)
+    paths = [variable.segments for variable in chain.from_iterable(bound.analyze().globals.values())]
+    return frozenset((*map(_root, paths), *filter(None, map(_link, paths))))
 
 
 def check_filters(bound: BoundTemplate) -> None:
@@ -48,6 +50,13 @@ def _root(segments: Sequence[object]) -> str:
     if first == "nodes" and len(segments) > 1 and isinstance(segments[1], str):
         return segments[1]
     return first
+
+
+def _link(segments: Sequence[object]) -> str | None:
+    """``run.links.x`` if that is what a path begins with."""
+    if len(segments) > 2 and tuple(segments[:2]) == ("run", "links") and isinstance(segments[2], str):
+        return f"run.links.{segments[2]}"
+    return None
 
 
 def only_expression(bound: BoundTemplate) -> Expression | None:

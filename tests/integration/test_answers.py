@@ -126,7 +126,7 @@ async def test_links_lead_to_the_step_of_their_item(database_url, database):
         w={**ASK, "text": "{{ i.item }}?"},
         fb={"value": "yes to {{ i.item }}"},
         fc={"value": "no to {{ i.item }}"},
-        fz={"value": '{{ run.links.w | default: "none" }} {{ i.count }}'},
+        fz={"value": '{% assign n = "w" %}{{ run.links[n] | default: "none" }} {{ i.count }}'},
     )
     async with Engine.running(database_url) as engine:
         flow = await workflow(database, *drawn)

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from shared.db import Clock
+from shared.graph.validate import validate
 from shared.nodes.base import StepContext
 from shared.nodes.registry import default_registry
+from tests.graphs import edge, node
 
 REGISTRY = default_registry()
 
@@ -73,3 +75,30 @@ def test_numbers_in_texts_are_rendered_as_text() -> None:
     question = node.begin({"n1": {"n": 7}}, context).question
     assert question is not None
     assert (question.fields[0].label, question.fields[0].default) == ("7", "7")
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ run.links.W }}", 'There is no node "W" that waits for an answer.'),
+        ('{{ run.links["t"] }}', 'There is no node "t" that waits for an answer.'),
+        (
+            "{% if run.links.v %}{% endif %}",
+            '"v" has a link for each item of its iterator, and "a" is in none of them.',
+        ),
+    ],
+)
+def test_links_are_those_of_nodes_that_ask(template: str, told: str) -> None:
+    """A link that no node has, or that has many for the node that names it, is a fault where it stands."""
+    nodes = [
+        node("t", "manual_trigger"),
+        node("a", "text_transform", template=template),
+        node("b", "text_transform", template="{{ run.links.w }} {{ run.links[t.name] }} {{ run.id }}"),
+        node("w", "wait_for_callback"),
+        node("i", "iterator", items=[1]),
+        node("c", "text_transform", template="{{ run.links.v }} {{ run.links.w }}"),
+        node("v", "approval", text="{{ i.item }}"),
+    ]
+    edges = [edge("t", "a"), edge("t", "b"), edge("b", "w"), edge("t", "i"), edge("i", "c", "item"), edge("c", "v")]
+    found = [(fault.path, fault.code, fault.message) for fault in validate(nodes, edges, REGISTRY)]
+    assert found == [("nodes[1].data.template", "unknown_reference", told)]
