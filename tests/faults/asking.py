@@ -1,11 +1,10 @@
 """One request of each kind, to see what callers are told while something is away."""
 
-from collections.abc import Mapping
+import json
 from typing import Any, Final
 
 from tests.acceptance.outside import node
 from tests.faults.scene import Scene
-from tests.faults.shapes import Shape
 
 _NODES: Final = [node("start", "manual_trigger")]
 #: What is answered while all that a request needs is there.
@@ -14,12 +13,12 @@ SERVED: Final = {"execute": 202, "webhook": 202, "read": 200, "list": 200, "save
 
 async def answers_of(one: Scene) -> dict[str, tuple[int, bool]]:
     """One request of each kind: its status, and whether the answer says when to come back."""
-    shapes = one.client.shapes
-    by_hand = next(shape for shape in shapes.values() if not shape.token)
-    hook = next(shape for shape in shapes.values() if shape.token)
-    asked = {
-        "execute": ("POST", f"/workflows/{by_hand.id}/execute", {"context": _payload(one, by_hand)}),
-        "webhook": ("POST", f"/workflows/webhooks/{hook.token}", _payload(one, hook)),
+    shapes = one.client.shapes.values()
+    by_hand, hook = (next(shape for shape in shapes if bool(shape.token) is wanted) for wanted in (False, True))
+    executed, sent = one.client.invent(by_hand, keyed=False), one.client.invent(hook, keyed=False)
+    asked: dict[str, tuple[str, str, Any]] = {
+        "execute": ("POST", f"/workflows/{by_hand.id}/execute", {"context": executed.payload}),
+        "webhook": ("POST", f"/workflows/webhooks/{hook.token}", sent.payload),
         "read": ("GET", f"/workflows/{by_hand.id}", None),
         "list": ("GET", f"/workflows/{by_hand.id}/executions", None),
         "save": ("POST", "/workflows", {"name": "saved", "nodes": _NODES, "edges": []}),
@@ -28,12 +27,9 @@ async def answers_of(one: Scene) -> dict[str, tuple[int, bool]]:
     }
     answers = {}
     for kind, (method, path, body) in asked.items():
-        status, headers = await one.client.ask(method, path, body)
+        status, headers, text = await one.client.ask(method, path, body)
         answers[kind] = (status, "Retry-After" in headers)
+        if status == 202:
+            trigger, name = (executed, "id") if kind == "execute" else (sent, "run_id")
+            trigger.answers.append(json.loads(text)[name])
     return answers
-
-
-def _payload(one: Scene, shape: Shape) -> Mapping[str, Any]:
-    """A payload whose run the checker knows of, whether or not it is accepted."""
-    trigger = one.client.invent(shape, keyed=False)
-    return trigger.payload

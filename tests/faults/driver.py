@@ -77,11 +77,10 @@ class Client:
         scheduled.call([("start", None)], "ok")
         await self.save(scheduled.shape, schedule_type="interval", schedule_value="1 second")
 
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Mapping[str, str]]:
-        """Send any request; the status and the headers of its answer."""
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Mapping[str, str], bytes]:
+        """Send any request; status, headers and body of its answer."""
         async with self._session.request(method, path, json=body) as answer:
-            await answer.read()
-            return answer.status, answer.headers
+            return answer.status, answer.headers, await answer.read()
 
     async def schedule(self, workflow: str, interval: str) -> None:
         """Let a schedule start a saved workflow."""

@@ -90,6 +90,7 @@ async def test_postgres_restarted_immediately(whole: Scene) -> None:
     await whole.prove()
 
 
+@pytest.mark.drill
 async def test_postgres_loses_the_answers_to_commits(whole: Scene) -> None:
     """One commit in five is carried out and its answer lost: nothing is lost or done twice for it."""
     line = whole.fleet.lines["postgres"]
@@ -137,6 +138,7 @@ async def test_postgres_without_free_connections(whole: Scene) -> None:
     await whole.prove()
 
 
+@pytest.mark.drill
 async def test_postgres_on_a_full_disk(tmp_path: Path) -> None:
     """No space left on a file system of its own: nothing acknowledged is lost, and all goes on once there is space."""
     with _small_disk(tmp_path / "disk", "400m") as disk:

@@ -12,6 +12,7 @@ from tests.faults.scene import Scene
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
+@pytest.mark.drill
 async def test_workers_away(whole: Scene) -> None:
     """Killed, and nobody starts them again: triggers are accepted, and their runs end once there are workers."""
     names = {"worker-1", "worker-2"}
@@ -25,6 +26,7 @@ async def test_workers_away(whole: Scene) -> None:
     await whole.prove()
 
 
+@pytest.mark.drill
 async def test_scheduler_away(whole: Scene) -> None:
     """Killed, and nobody starts it again: what does not wait goes on; schedules and waits catch up."""
     alive = await whole.alive()
@@ -66,6 +68,7 @@ async def test_worker_stands_still(whole: Scene) -> None:
     assert len(before - await whole.alive()) == 1
 
 
+@pytest.mark.drill
 async def test_the_clock_of_the_scheduler_leaps(whole: Scene) -> None:
     """Ten minutes ahead, back, and back again: schedules go on each second, no wait ends early, and nobody is dead."""
     alive = await whole.alive()

@@ -29,6 +29,7 @@ async def test_redis_away(whole: Scene) -> None:
     await whole.prove()
 
 
+@pytest.mark.drill
 async def test_redis_half_open(whole: Scene) -> None:
     """Redis accepts and never answers: triggers are still answered within a second, and the runs end afterwards."""
     whole.fleet.lines["redis"].stall()
@@ -75,6 +76,7 @@ async def test_redis_restarted_and_emptied(whole: Scene) -> None:
     await whole.prove()
 
 
+@pytest.mark.drill
 async def test_messages_dropped_repeated_and_reordered(whole: Scene) -> None:
     """A third of the messages lost, a third twice, stale ones again, all in another order: only latency changes."""
     async with whole.load() as sent:

@@ -4,6 +4,7 @@ The seed decides the workflows, the receiver's answers and the faults; a drill i
 """
 
 import asyncio
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +31,9 @@ async def test_no_promise_is_broken_in_a_storm(tmp_path: Path) -> None:
         await _storm(drill.client, mischief)
         print(Counter(name for _, name in mischief.log))
         await drill.fleet.ready()
+        calm = time.monotonic()
         await drill.settle(200)
+        print(f"all runs had ended {time.monotonic() - calm:.1f} s after everything was whole again")
         violations = await drill.check()
         kinds = Counter(one.kind for one in violations)
         print(f"{kinds or 'no violation'}\n{drill.fleet.errors(5) if violations else ''}")
