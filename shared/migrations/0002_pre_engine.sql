@@ -489,8 +489,8 @@ END $$;
 -- A run that is being ended (`outcome`) still has the results of its steps in flight recorded; their edges do not fire.
 --
 -- It is a function so that a run row is locked first and read by a later statement, in one round trip. As one statement
--- it saw the rows as they were before it waited for the lock, and counters were lost: 39 of 50 arrivals at one join of
--- two workers. Rows are looked up one by one, by their whole keys and in the order of the keys: two batches cannot deadlock,
+-- counters were lost (39 of 50 arrivals at one join of two workers; probably it saw rows as they were before it waited for
+-- the lock). Rows are looked up one by one, by their whole keys and in the order of the keys: two batches cannot deadlock,
 -- a run's partition is found without opening the others, and no statistics, however stale, make it a scan (OFFSET 0 keeps
 -- the planner from turning a look-up into a join; with an empty-looking table it read the whole backlog for each batch).
 CREATE FUNCTION commit_advances(
