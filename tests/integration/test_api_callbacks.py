@@ -18,6 +18,7 @@ from shared.links import PATH, Links, Place
 from shared.store import duties
 from shared.vault import KeyRing
 from tests.api_client import Answer, ApiClient, node
+from tests.duties import queued_references
 from tests.engine import LINKS, Engine, eventually, mint
 from tests.rows import assert_sound, output_of
 
@@ -145,6 +146,16 @@ async def test_an_answer_before_the_run_comes_to_the_question(api: ApiClient, en
     await engine.finish(asked.run_id)
     output = await output_of(engine.outside, asked.run_id, "w")
     assert output == {"outcome": "submitted", "data": {"a": "1", "b": None}}
+
+
+async def test_a_worker_is_told_of_an_answer(api: ApiClient, engine: Engine, broker_url: str) -> None:
+    """A message for the step is sent once the answer is durable, and none for an answer that was refused."""
+    asked = await Asked.start(api, engine, "wait_for_callback")
+    for _ in range(2):
+        await asked.post({})
+    step = Reference(asked.run_id, "w", "-", claim=False)
+    await eventually(lambda: step in [reference for _, reference in queued_references(broker_url)])
+    assert [reference for _, reference in queued_references(broker_url)].count(step) == 1
 
 
 async def test_of_many_answers_at_once_one_counts(api: ApiClient, engine: Engine) -> None:
