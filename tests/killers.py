@@ -1,8 +1,8 @@
 """Nodes that end the process they run in, and the processes that are there to be ended.
 
-What a ``probe`` or a ``fold`` does is its ``name``: ``exit``, ``segfault``, ``spin``, ``memory``, ``raise``, or nothing
-much. Behind ``worker:`` it does so only outside a process of its own. Each call is noted in the file that ``KILLERS``
-names: node, idempotency key or ``-``, and where it ran.
+What a ``probe`` or a ``fold`` does is its ``name``: ``exit``, ``segfault``, ``spin``, ``memory``, ``raise``, ``wait``
+(probes), or nothing much. Behind ``worker:`` it does so only outside a process of its own. Each call is noted in the
+file that ``KILLERS`` names: node, idempotency key or ``-``, and where it ran.
 """
 
 import asyncio
@@ -73,6 +73,8 @@ def be_apart() -> None:
 
 async def _effect(data: ProbeData, context: StepContext) -> Outcome:
     _note(context.node_id, context.idempotency_key)
+    if data.name == "wait":
+        await asyncio.Event().wait()
     _do(data.name)
     return Outcome({"value": data.value, "apart": bool(_apart), "attempt": context.attempt})
 
