@@ -66,7 +66,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     worker_slots: Annotated[int, _doc("Steps in flight in one worker process.", ge=1, le=100_000)] = 256
     worker_threads: Annotated[int, _doc("Threads that read messages in one worker process.", ge=1, le=256)] = 8
     window: Annotated[int, _doc("Unclaimed references per workflow in the broker.", ge=1, le=1_000_000)] = 2000
-    grace_seconds: Annotated[float, _doc("How long steps in flight may go on after SIGTERM.", ge=0, le=3600)] = 20.0
+    grace_seconds: Annotated[
+        float, _doc("How long steps in flight may go on after SIGTERM, handing back included.", ge=0, le=3600)
+    ] = 20.0
     webhook_max_bytes: Annotated[int, _doc("The largest webhook body.", ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
     max_open_runs: Annotated[int, _doc("Open runs past which triggers are answered with 429.", ge=1)] = 100_000
     keep_runs_days: Annotated[int, _doc("Days for which runs that have ended are kept.", ge=1, le=36500)] = 90

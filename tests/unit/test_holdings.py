@@ -93,3 +93,27 @@ async def test_dropping_aborts_and_forgets_everything():
     assert not await idle.was_aborted()
     held.leave(effect.id)
     held.confirm(effect.id)
+
+
+async def test_a_claim_that_was_left_after_its_effect_began_is_known_until_the_database_has_settled_it():
+    """Whatever broke: what is to be released of it counts as crashed, as long as it is there."""
+    held = Held()
+    idle, begun, settled = (Effect(held, running=False) for _ in range(3))
+    begun.entry.begun = settled.entry.begun = True
+    for effect in (idle, begun, settled):
+        held.leave(effect.id)
+    unknown = held.compare(time.monotonic(), {idle.id: False, begun.id: False})
+    assert held.begun(unknown) == [begun.id]
+    assert held.begun([settled.id]) == []  # gone from the database, and from memory
+    held.compare(time.monotonic() - 60, {})  # an answer to a question that is older than the end of the effect
+    assert held.begun([begun.id]) == [begun.id]
+    held.drop()
+    assert held.begun([begun.id]) == []
+
+
+async def test_effects_that_must_not_happen_again_are_spent_once_they_began():
+    """Only those: what did not begin, and what may be repeated, can be handed back as it is."""
+    held = Held()
+    fresh, again, spent = (Effect(held, running=False) for _ in range(3))
+    fresh.entry.once = again.entry.begun = spent.entry.begun = spent.entry.once = True
+    assert held.spent() == [spent.id]
