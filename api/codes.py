@@ -100,6 +100,9 @@ ERRORS: Final[Mapping[str, str]] = {
     "webhook_not_found": (
         "No workflow has a webhook with this token: it was mistyped, rotated, or its workflow deleted."
     ),
+    "workflow_called": (
+        "Other workflows call this one, so it can't be deleted. The message names them; take these calls out first."
+    ),
     "workflow_inactive": "The workflow is inactive and can't be started. Activate it: PUT with is_active true.",
     "workspace_missing": "The token is valid, and does not name a workspace in the claim that is configured for it.",
 }
@@ -143,5 +146,8 @@ FAULTS: Final[Mapping[str, str]] = {
     "unknown_node": "An edge names a node that does not exist.",
     "unknown_reference": "A template names something it can't see: it sees what runs before it, and nothing else.",
     "unknown_workflow": "The workspace has no workflow with this id.",
+    "no_error_trigger": "The workflow named as error workflow begins with another trigger than error_trigger.",
+    "workflow_cycle": "Workflows would call one another in a circle, and never end. The message names it.",
+    "workflow_not_callable": "The workflow does not begin with a workflow_trigger, so no other workflow can call it.",
     "unreachable_node": "No edges lead from the trigger to this node.",
 }

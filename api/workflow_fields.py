@@ -26,6 +26,9 @@ _Nodes = Annotated[list[Any], Meta(description="a list of 1 to 2,000 nodes, exac
 _Edges = Annotated[list[Any], Meta(description="a list of at most 10,000 edges")]
 _Priority = Annotated[Literal["high", "normal", "low"], Meta(description="high, normal or low")]
 _Gap = Annotated[Literal["shift", "skip"], Meta(description="shift or skip")]
+_ErrorWorkflow = Annotated[
+    str | None, Meta(description="the id of a workflow of this workspace that begins with an error_trigger, or null")
+]
 _KeepDays = Annotated[
     Annotated[int, Meta(ge=1)] | None,
     Meta(description="a whole number of days from 1 to the installation's EDGEWISE_KEEP_RUNS_DAYS, or null"),
@@ -58,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True):
         run_timeout: seconds of active time: some step is ready, running or between retries.
         on_failure: whether the branches that do not depend on a failed step go on to their end.
         keep_runs_days: for how many days its runs are kept once they have ended; None: for as long as any.
+        error_workflow_id: the workflow that starts when a run of this one has failed.
     """
 
     priority: _Priority = "normal"
@@ -69,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True):
     run_timeout: _RunTimeout = 3600
     on_failure: _OnFailure = "cancel"
     keep_runs_days: _KeepDays = None
+    error_workflow_id: _ErrorWorkflow = None
 
 
 _Settings = Annotated[dict[str, Any], Meta(description="an object of settings")]

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from api import workflow_links
 from api.call import Call, found
 from api.webhook_targets import TRIGGER_COMPONENT, hash_token
 from api.workflow_draft import Base, Draft, base_of, draft
@@ -32,7 +33,8 @@ async def validate(call: Call, raw: Mapping[str, Any]) -> list[Fault]:
     made, faults = await _draft(call, raw, None)
     async with call.reading() as connection:
         _, more = await _authorization(connection, call, made)
-    return faults + more
+        _, wrong = await workflow_links.check(connection, call, made, raw, None, lock=False)
+    return faults + more + wrong
 
 
 async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> WorkflowRow:
@@ -43,10 +45,12 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
     """
     made, faults = await _draft(call, raw, None)
     authorization_id, more = await _authorization(connection, call, made)
-    _refuse(faults + more)
+    links, wrong = await workflow_links.check(connection, call, made, raw, None, lock=True)
+    _refuse(faults + more + wrong)
     row = await _row(connection, call, made, authorization_id, None)
     saved = await workflows.add(connection, row, _version(call, row, made))
     await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
+    await workflow_links.store(connection, call, saved.id, links)
     await _audit(connection, call, "workflow.create", None, saved)
     return saved
 
@@ -62,12 +66,14 @@ async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Map
     before = await _locked(connection, call, workflow_id)
     made, faults = await _draft(call, raw, base_of(before))
     authorization_id, more = await _authorization(connection, call, made)
-    _refuse(faults + more)
+    links, wrong = await workflow_links.check(connection, call, made, raw, workflow_id, lock=True)
+    _refuse(faults + more + wrong)
     if "authorization_id" not in raw:
         authorization_id = before.authorization_id
     row = await _row(connection, call, made, authorization_id, before)
     saved = await workflows.update(connection, row, _version(call, row, made) if row.version > before.version else None)
     await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
+    await workflow_links.store(connection, call, saved.id, links)
     await _audit(connection, call, "workflow.update", before, saved)
     return saved
 
@@ -77,8 +83,10 @@ async def delete(connection: Connection, call: Call, workflow_id: UUID) -> None:
 
     Raises:
         NotFoundError, PreconditionFailedError: as in `update`.
+        ConflictError: if other workflows call it.
     """
     before = await _locked(connection, call, workflow_id)
+    await workflow_links.refuse_called(connection, call, workflow_id)
     await workflows.mark_deleted(connection, before.workspace_id, workflow_id)
     await cancel_workflow_runs(connection, workflow_id)
     await _audit(connection, call, "workflow.delete", before, None)

@@ -10,7 +10,7 @@ import asyncpg
 
 from shared.batcher import Batcher, Entry, Waiting
 from shared.lanes import Doorbell
-from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED
+from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED
 from shared.store.advance import Advance, Committed, commit, follow_up, still_mine
 
 #: Whether an advance was written; false when its step had been taken over.
@@ -58,7 +58,7 @@ class Commits:
         committed = await self._commit(advances, incarnation)
         BATCH_SIZE.labels("advance").observe(len(advances))
         BATCH_SECONDS.labels("advance").observe(perf_counter() - began)
-        _count_ended(committed)
+        _count(committed)
         if committed.bells:
             self._on_opened(committed.bells)
         if freed := [ended.run_id for ended in committed.ended if ended.freed]:
@@ -111,7 +111,9 @@ def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[E
     return batch
 
 
-def _count_ended(committed: Committed) -> None:
+def _count(committed: Committed) -> None:
     for ended in committed.ended:
         RUNS_FINISHED.labels(ended.status, ended.trigger_type).inc()
         RUN_DURATION.observe(ended.seconds)
+    for trigger in committed.started:
+        RUNS_STARTED.labels(trigger).inc()

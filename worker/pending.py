@@ -2,18 +2,19 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from shared.db import Clock
 from shared.graph import advance as graph
 from shared.graph.paths import child
 from shared.graph.plan import Plan, PlanNode
 from shared.metrics import STEPS
-from shared.nodes.base import Division
-from shared.questions import Question
+from shared.nodes.base import Division, Wait
 from shared.states import StepStatus, Waits
-from shared.store.advance import Arrival, Asked, ItemFailure, Iteration, Opening, Result
+from shared.store.advance import Arrival, Asked, ChildCall, ItemFailure, Iteration, Opening, Result
 from worker.texts import Texts, item_text
 
 _NOTHING: Final = Texts(None, None)
@@ -41,6 +42,7 @@ class Pending:
         self.openings: list[Opening] = []
         self.iterations: list[Iteration] = []
         self.questions: list[Asked] = []
+        self.calls: list[ChildCall] = []
         self.item_failure: ItemFailure | None = None
         self.outcome: str | None = None
         self.error_message: str | None = None
@@ -84,17 +86,19 @@ class Pending:
         due = self._clock.at(time.monotonic() + delay)
         self._open(node.id, StepStatus.WAITING, attempt + 1, due, Waits.RETRY, claim_first=True)
 
-    def wait(
-        self, node: PlanNode, attempt: int, until: datetime | None, reason: str, question: Question | None = None
-    ) -> None:
-        """A step waits, until a moment at most.
+    def wait(self, node: PlanNode, attempt: int, wait: Wait, new_id: Callable[[], UUID]) -> None:
+        """A step waits, until a moment at most; the run that it waits for starts under a fresh id.
 
         Raises:
-            StepFailedError: if its question is too large.
+            StepFailedError: if its question, or what it calls a workflow with, is too large.
         """
-        if question is not None:
-            self.questions.append(Asked(node.id, self._item, item_text(question)))
-        self._open(node.id, StepStatus.WAITING, attempt, until, reason, claim_first=False)
+        if wait.question is not None:
+            self.questions.append(Asked(node.id, self._item, item_text(wait.question)))
+        child = None
+        if wait.call is not None:
+            child, text = new_id(), item_text(wait.call.payload)
+            self.calls.append(ChildCall(node.id, self._item, child, wait.call.workflow_id, text, wait.call.waits))
+        self._open(node.id, StepStatus.WAITING, attempt, wait.until, wait.reason, child, claim_first=False)
 
     def iterate(self, node: PlanNode, attempt: int, division: Division) -> None:
         """An iterator begins: it waits for its items, the first of which start."""
@@ -115,9 +119,17 @@ class Pending:
             for name, counts in joins.items()
         ]
 
-    def _open(
-        self, node_id: str, status: StepStatus, attempt: int, due: datetime | None, waits: str, *, claim_first: bool
+    def _open(  # noqa: PLR0917
+        self,
+        node_id: str,
+        status: StepStatus,
+        attempt: int,
+        due: datetime | None,
+        waits: str,
+        child: UUID | None = None,
+        *,
+        claim_first: bool,
     ) -> None:
         self.openings.append(
-            Opening(node_id, self._item, status, attempt, None, due, claim_first=claim_first, waits=waits)
+            Opening(node_id, self._item, status, attempt, None, due, claim_first, waits=waits, child_run_id=child)
         )

@@ -192,6 +192,7 @@ class Walk:
         self._written = self._held
         if pending.is_over:
             pending.effects, pending.openings, pending.iterations, pending.questions = [], [], [], []
+            pending.calls = []
             self._joins.clear()
         following = self._open_effects(keep_going=keep_going)
         advance = Advance(
@@ -210,9 +211,11 @@ class Walk:
             next_claim=following.claim_id if following else None,
             iterator=self._iterator,
             caller=self.loaded.caller,
+            wake=self.loaded.wake if self._is_first else None,
             item_failure=pending.item_failure,
             iterations=pending.iterations,
             questions=pending.questions,
+            calls=pending.calls,
         )
         self._joins.clear()
         if following is not None:
@@ -272,7 +275,7 @@ class Walk:
 
         def begin() -> None:
             wait = self.blueprint.nodes[node.id].begin(self._scope.names, context)
-            self._pending.wait(node, attempt, wait.until, wait.reason, wait.question)
+            self._pending.wait(node, attempt, wait, self._tools.new_id)
 
         self._try(node, begin)
 

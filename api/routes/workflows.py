@@ -110,6 +110,20 @@ async def validate_workflow(call: Call) -> web.Response:
 
 @ROUTES.route(
     "GET",
+    "/workflows/callable",
+    access=Scope.WORKFLOWS_READ,
+    summary="List the active workflows that trigger_workflow may call, newest first",
+    answers={200: list[Workflow]},
+)
+async def list_callable(call: Call) -> web.Response:
+    """Those that begin with a workflow_trigger, without graphs."""
+    async with call.reading() as connection:
+        rows = await workflows.list_callable(connection, call.workspace_id)
+    return json_answer(200, [_object(call, row) for row in rows]).response()
+
+
+@ROUTES.route(
+    "GET",
     "/workflows/{id}",
     access=Scope.WORKFLOWS_READ,
     summary="Get a workflow with its graph",
@@ -148,7 +162,7 @@ async def update_workflow(call: Call) -> web.Response:
     answers={204: None},
 )
 async def delete_workflow(call: Call) -> web.Response:
-    """Gone at once; its open runs are cancelled."""
+    """Gone at once, and its open runs are cancelled; 409 while another workflow calls it."""
     workflow_id = call.path_id(Prefix.WORKFLOW)
     async with call.writing() as connection:
         await workflow_saving.delete(connection, call, workflow_id)

@@ -104,9 +104,14 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
 
     def _is_leaf(self, name: str, iterator: str) -> bool:
         node = self.nodes[name]
-        return node.scope[-1] == iterator and not node.outgoing.keys() - {
-            ITEM_HANDLE if node.mode is Mode.ITERATE else None
-        }
+        return node.scope[-1] == iterator and _is_last(node)
+
+    @cached_property
+    def ends(self) -> tuple[str, ...]:
+        """The nodes behind the trigger, outside iterators, that nothing follows: what they give out is the run's."""
+        return tuple(
+            name for name, node in self.nodes.items() if name != self.trigger and not node.scope and _is_last(node)
+        )
 
     @cached_property
     def read_iterators(self) -> frozenset[str]:
@@ -291,6 +296,10 @@ def _need(settings: NodeSettings) -> int:
     if isinstance(settings.join, JoinCount):
         return settings.join.count
     return 1 if settings.join == "any" else 0
+
+
+def _is_last(node: PlanNode) -> bool:
+    return not node.outgoing.keys() - {ITEM_HANDLE if node.mode is Mode.ITERATE else None}
 
 
 def _targets(node: PlanNode) -> list[str]:

@@ -7,6 +7,7 @@ A node type declares its ``componentId``, what kind of node it is, how the engin
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -28,6 +29,7 @@ __all__ = [
     "Terminate",
     "TriggerContext",
     "Wait",
+    "WorkflowCall",
 ]
 
 
@@ -55,17 +57,33 @@ class Outcome(msgspec.Struct, frozen=True):
     terminate: Terminate | None = None
 
 
-class Wait(msgspec.Struct, frozen=True):
-    """The step waits until a moment of Postgres's clock, or for an answer that comes before it.
+class WorkflowCall(msgspec.Struct, frozen=True):
+    """A run that the step starts, in the transaction in which it begins to wait.
 
     Attributes:
-        reason: what it waits for: a timer, a callback or a person.
+        workflow_id: of the same workspace.
+        payload: what the run is started with.
+        waits: whether the step goes on with the run's end; if not it goes on at once.
+    """
+
+    workflow_id: UUID
+    payload: dict[str, Any]
+    waits: bool
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """The step waits until a moment of Postgres's clock, or for an answer, or a run's end, that comes before it.
+
+    Attributes:
+        reason: what it waits for: a timer, a callback, a person or a run.
         question: what is asked of whoever follows the step's link; only for callbacks and persons.
+        call: the run that it starts and waits for.
     """
 
     until: datetime
     reason: Waits = Waits.TIMER
     question: Question | None = None
+    call: WorkflowCall | None = None
 
 
 class Division(msgspec.Struct, frozen=True):
@@ -92,8 +110,10 @@ class StepContext(msgspec.Struct, frozen=True):
         started: for `NodeType.resume`, when the wait began.
         timeout: seconds this attempt may take.
         egress: the one client for everything that leaves.
-        wake: for `NodeType.resume`, what ended the wait: ``timer`` or ``answer``.
-        brought: what came with it; of an answer ``{"outcome", "data"}``.
+        wake: for `NodeType.resume`, what ended the wait: ``timer``, ``answer``, ``child`` (the run that it started), or
+            why that run could not start: ``gone``, ``inactive``, ``not_callable``, ``too_deep``.
+        brought: what came with it; of an answer ``{"outcome", "data"}``, of a run ``{"run_id", "status", "output",
+            "error"}``.
     """
 
     run_id: str
@@ -161,6 +181,10 @@ class NodeType(Generic[DataT]):
         ``data`` is as the author wrote it: every value has its field's type or is a template (`is_template`).
         """
         return []
+
+    def calls(self, data: Mapping[str, Any]) -> str | None:  # noqa: ARG002 — most types call none
+        """The id of the workflow that a node with this raw, faultless ``data`` calls."""
+        return None
 
     def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:  # noqa: ARG002 — most types need none
         """Fields whose rendering depends on this raw ``data`` rather than on their annotation alone."""

@@ -2,17 +2,25 @@
 -- Commits a batch of advances; `commit_advances` in shared/schema.sql says what the parameters are.
 SELECT kind, unit, run_id, node_id, item, flag, status, seconds FROM commit_advances(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-    $13, $14, $15, $16, $17, $18,
-    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31,
-    $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
-    $43, $44, $45, $46, $47, $48, $49,
-    $50, $51, $52, $53);
+    $13, $14, $15, $16, $17, $18, $19,
+    $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32,
+    $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43,
+    $44, $45, $46, $47, $48, $49, $50,
+    $51, $52, $53, $54);
 
 -- name: begin_iteration
 -- Begins an iterator (run, node, item, how many of its items are open steps already, whether a failed
 -- item stops the others, the items); `begin_iteration` in
 -- shared/schema.sql.
 SELECT begin_iteration($1, $2, $3, $4, $5, $6);
+
+-- name: start_children
+-- Starts runs that steps call (caller, node, item, the child's id, the workflow, its payload, whether the step waits); `start_child` in
+-- shared/schema.sql.
+SELECT made.run_id, made.node_id, made.item, made.priority, made.run_id = x.child AS is_new
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::boolean[])
+    AS x (caller, node_id, item, child, callee, payload, waits)
+CROSS JOIN LATERAL start_child(x.caller, x.node_id, x.item, x.child, x.callee, x.payload, x.waits) AS made;
 
 -- name: fail_item
 -- Fails an item (run, iterator, its path, place, error, the iterator's body);

@@ -18,3 +18,7 @@ WHERE run_id = $1 AND node_id = ANY ($2::text[]) AND lies_under(item, $3) AND st
 -- Which of some iterators ($2) ended well in an item ($3) of a run.
 SELECT node_id FROM steps
 WHERE run_id = $1 AND node_id = ANY ($2::text[]) AND item = $3 AND status = 'success' ORDER BY node_id;
+
+-- name: called_version
+-- Workflow and version of a run that a step waits for.
+SELECT workflow_id, version FROM runs WHERE id = $1 AND parent_waits;

@@ -50,6 +50,15 @@ WHERE w.workspace_id = $1 AND w.deleted_at IS NULL
   AND ($5::uuid IS NULL OR w.id < $5)
 ORDER BY w.id DESC LIMIT $6;
 
+-- name: list_callable
+-- The active workflows of a workspace that others may call, without their graphs, newest first.
+SELECT w.id, w.workspace_id, w.name, w.description, w.authorization_id, w.is_active, w.schedule_type, w.schedule_value,
+       w.timezone, w.settings, w.version, w.priority, w.trigger_node, w.trigger_component, w.next_run_at,
+       w.webhook_token_hash, w.webhook_token, NULL AS nodes, NULL AS edges, w.created_at, w.updated_at
+FROM workflows w
+WHERE w.workspace_id = $1 AND w.deleted_at IS NULL AND w.is_active AND w.trigger_component = 'workflow_trigger'
+ORDER BY w.id DESC;
+
 -- name: update
 -- Everything of a workflow that can change. updated_at always moves, since the ETag is made of it.
 UPDATE workflows

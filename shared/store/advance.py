@@ -11,7 +11,7 @@ import asyncpg
 from shared.graph.paths import child, split
 from shared.lanes import Doorbell, Reference
 from shared.queries import load
-from shared.states import StepStatus, Waits
+from shared.states import StepStatus, TriggerType, Waits
 
 _SQL = load("advance")
 _ANSWERS = load("answers")
@@ -116,6 +116,22 @@ class Asked(NamedTuple):
     question: str
 
 
+class ChildCall(NamedTuple):
+    """A step that starts a run, under an id minted for it; it is among the openings, as one that waits for this run.
+
+    Attributes:
+        payload: JSON text.
+        waits: whether the step goes on with the run's end; if not it goes on at once.
+    """
+
+    node_id: str
+    item: str
+    child_run_id: UUID
+    workflow_id: UUID
+    payload: str
+    waits: bool
+
+
 class ItemFailure(NamedTuple):
     """The item that the held step belongs to failed.
 
@@ -139,6 +155,7 @@ class Advance(NamedTuple):
         error_message: beside no outcome: the run fails with it once every branch has ended (``finish_branches``).
         iterator: the innermost one that the held step lies in; its `item` is one of that iterator's.
         caller: the run that waits for this one.
+        wake: what had woken the held step; None if it had not waited.
     """
 
     run_id: UUID
@@ -159,6 +176,8 @@ class Advance(NamedTuple):
     item_failure: ItemFailure | None = None
     iterations: Sequence[Iteration] = ()
     questions: Sequence[Asked] = ()
+    calls: Sequence[ChildCall] = ()
+    wake: str | None = None
 
     @property
     def ends(self) -> bool:
@@ -168,7 +187,7 @@ class Advance(NamedTuple):
     @property
     def needs_transaction(self) -> bool:
         """Whether more than the one statement belongs to it."""
-        return self.item_failure is not None or bool(self.iterations) or bool(self.questions)
+        return self.item_failure is not None or bool(self.iterations or self.questions or self.calls)
 
 
 class Ended(NamedTuple):
@@ -193,11 +212,13 @@ class Committed(NamedTuple):
         held: which units (by their place in the batch) were written; True if the run goes on, False if only the held
             step's own result was recorded since the run, or its item, is being ended.
         bells: steps that became ready by it: joins, items, iterators and callers; and runs it started (``new``).
+        started: what started these runs (`shared.states.TriggerType`), one for each.
     """
 
     held: dict[int, bool]
     bells: list[Doorbell]
     ended: list[Ended]
+    started: list[str]
 
     @property
     def joins(self) -> list[Key]:
@@ -260,7 +281,7 @@ async def commit(connection: Executes, advances: Sequence[Advance], incarnation_
         any(advance.iterator is not None for advance in units),
         any(advance.caller is not None for advance in units),
     )
-    committed = Committed({}, [], [])
+    committed = Committed({}, [], [], [])
     for kind, unit, run_id, node_id, item, flag, status, seconds in records:
         if kind == "held":
             committed.held[order[unit - 1]] = flag
@@ -269,6 +290,7 @@ async def commit(connection: Executes, advances: Sequence[Advance], incarnation_
         else:
             reference = Reference(run_id, node_id, item, claim=False)
             committed.bells.append(Doorbell(reference, unit, new=kind == "run"))
+            committed.started.extend([TriggerType.ERROR] if kind == "run" else [])
     return committed
 
 
@@ -293,6 +315,23 @@ async def follow_up(connection: Executes, advances: Sequence[Advance], committed
         columns = _columns(asked, 4)
         await connection.execute(_ANSWERS["ask"], *columns)
         committed.bells.extend(opened(await connection.fetch(_ANSWERS["use_kept"], *columns[:3])))
+    calls = [
+        (advance.run_id, *call)
+        for unit, advance in enumerate(advances)
+        if committed.held.get(unit)
+        for call in advance.calls
+    ]
+    if calls:
+        await _start_children(connection, calls, committed)
+
+
+async def _start_children(connection: Executes, calls: Sequence[Sequence[Any]], committed: Committed) -> None:
+    for run_id, node_id, item, priority, is_new in await connection.fetch(
+        _SQL["start_children"], *_columns(calls, 7)
+    ):
+        reference = Reference(run_id, node_id, item, claim=False)
+        committed.bells.append(Doorbell(reference, priority, new=is_new))
+        committed.started.extend([TriggerType.WORKFLOW] if is_new else [])
 
 
 def opened(records: Iterable[asyncpg.Record]) -> list[Doorbell]:
@@ -435,6 +474,7 @@ def _unit_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
         [advance.iterator for advance in advances],
         *_columns([_item_of(advance) for advance in advances], 4),
         [advance.caller for advance in advances],
+        [advance.wake for advance in advances],
     )
 
 

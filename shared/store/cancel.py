@@ -10,8 +10,9 @@ from typing import Final
 from uuid import UUID
 
 from shared.db import Connection
-from shared.metrics import RUN_DURATION, RUNS_FINISHED
+from shared.metrics import RUN_DURATION, RUNS_FINISHED, RUNS_STARTED
 from shared.queries import load
+from shared.states import TriggerType
 
 _SQL = load("cancel")
 
@@ -114,6 +115,7 @@ async def _end_batch(connection: Connection, locked: Sequence[UUID], cancel: boo
 async def _follow(connection: Connection, over: Sequence[UUID]) -> None:
     """Do what follows from the ends of runs: a run that waited for one of them goes on."""
     opened = await connection.fetch(_SQL["after"], over) if over else []
+    RUNS_STARTED.labels(TriggerType.ERROR).inc(sum(record["starts"] for record in opened))
     if opened:
         columns = ([record[name] for record in opened] for name in ("run_id", "node_id", "item"))
         await connection.execute(_SQL["unsend"], *columns)

@@ -1,4 +1,4 @@
-"""What an iterator gives out: composed of its items' rows when it is read, and never stored as one value."""
+"""What iterators and runs give out: composed of rows when it is read, and never stored as one value."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
-from shared.graph.paths import child
+from shared.graph.paths import ROOT, child
 from shared.graph.plan import Plan
 from shared.jsontext import decode
 from shared.queries import load
@@ -16,6 +16,8 @@ _SQL = load("results")
 
 #: The most bytes of results that are put together.
 MAX_RESULTS: Final = 64 * 1024 * 1024
+#: The most bytes of a run's outputs that are put together for the step that called it.
+MAX_RUN_OUTPUT: Final = 1024 * 1024
 
 
 async def iterator_output(connection: Executes, plan: Plan, run_id: UUID, iterator: str, path: str) -> dict[str, Any]:
@@ -54,10 +56,35 @@ async def iterator_output(connection: Executes, plan: Plan, run_id: UUID, iterat
     return {"results": results, "count": len(items), "failed": failed}
 
 
-async def _check_size(connection: Executes, run_id: UUID, leaves: list[str], path: str) -> None:
+async def run_output(connection: Executes, plan: Plan, run_id: UUID) -> Any:
+    """What a run gave out that has ended without `terminate`.
+
+    It is the output of the only node that ran and that nothing follows, else an object of outputs by node id.
+
+    Raises:
+        StepFailedError: ``output_too_large`` if there is more than `MAX_RUN_OUTPUT` to put together.
+    """
+    nested = [name for name in plan.ends if plan.nodes[name].mode is Mode.ITERATE]
+    plain = [name for name in plan.ends if name not in nested]
+    await _check_size(connection, run_id, plain, ROOT, MAX_RUN_OUTPUT)
+    given = _by_item(await connection.fetch(_SQL["leaves"], run_id, plain, ROOT)).get(ROOT, {})
+    for name in await ended(connection, run_id, nested, ROOT):
+        given[name] = await iterator_output(connection, plan, run_id, name, ROOT)
+    return next(iter(given.values())) if len(given) == 1 else given
+
+
+async def called_version(connection: Executes, run_id: UUID) -> tuple[UUID, int] | None:
+    """Workflow and version of a run that a step waits for; None if none waits, or the run is gone."""
+    records = await connection.fetch(_SQL["called_version"], run_id)
+    return tuple(records[0]) if records else None
+
+
+async def _check_size(
+    connection: Executes, run_id: UUID, leaves: list[str], path: str, limit: int = MAX_RESULTS
+) -> None:
     (record,) = await connection.fetch(_SQL["size"], run_id, leaves, path)
-    if record["bytes"] > MAX_RESULTS:
-        message = f"The results are {record['bytes']:,} bytes of JSON; at most {MAX_RESULTS:,} are put together."
+    if record["bytes"] > limit:
+        message = f"The results are {record['bytes']:,} bytes of JSON; at most {limit:,} are put together."
         raise StepFailedError("output_too_large", message)
 
 

@@ -128,6 +128,11 @@ async def list_all(connection: Connection, workspace_id: UUID, filters: Filters)
     return [WorkflowRow(**record) for record in records]
 
 
+async def list_callable(connection: Connection, workspace_id: UUID) -> list[WorkflowRow]:
+    """The active workflows of a workspace that `trigger_workflow` may call, newest first, without their graphs."""
+    return [WorkflowRow(**record) for record in await connection.fetch(_SQL["list_callable"], workspace_id)]
+
+
 async def mark_deleted(connection: Connection, workspace_id: UUID, workflow_id: UUID) -> None:
     """Make a workflow gone for every caller."""
     await connection.execute(_SQL["mark_deleted"], workflow_id, workspace_id)

@@ -11,7 +11,7 @@ import pytest
 
 from shared.egress.interface import EgressResponse
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue
-from shared.nodes.base import CompiledNode, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext
+from shared.nodes.base import CompiledNode, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
 from shared.nodes.fields import rendering_of
 from shared.nodes.registry import default_registry
 from shared.nodes.schema import fields_of
@@ -43,6 +43,14 @@ def step_context() -> StepContext:
     return StepContext(RUN_ID, "n2", "-", 1, f"{RUN_ID}:n2:-", NOW, 30.0, RecordingEgress())
 
 
+def woken(context: StepContext, wait: Wait) -> StepContext:
+    """A wait ends with its time, that for a run with the run."""
+    if wait.call is None:
+        return context
+    child = {"run_id": RUN_ID, "status": "completed", "output": dict(wait.call.payload)}
+    return msgspec.structs.replace(context, wake="child", brought=child)
+
+
 def outcome_of(node: CompiledNode, scope: dict[str, Any]) -> Outcome:
     """Run a node as the engine does: by its kind and mode, never by its type."""
     if node.kind is Kind.TRIGGER:
@@ -50,8 +58,9 @@ def outcome_of(node: CompiledNode, scope: dict[str, Any]) -> Outcome:
     if node.mode is Mode.EFFECT:
         return asyncio.run(node.call(scope, step_context()))
     if node.mode is Mode.WAIT:
-        assert node.begin(scope, step_context()).until > NOW
-        return node.resume(scope, step_context())
+        wait = node.begin(scope, step_context())
+        assert wait.until > NOW
+        return node.resume(scope, woken(step_context(), wait))
     if node.mode is Mode.ITERATE:
         return Outcome({"count": len(node.divide(scope).items)}, handle="done")
     return node.run(scope)

@@ -83,7 +83,7 @@ def going_on(claim_id):
 
 async def test_an_advance_is_written_if_its_step_was_held(monkeypatch):
     """True when the run goes on, false when the step was lost or the run is being ended."""
-    answers = [Committed({0: True}, [], []), Committed({}, [], []), Committed({0: False}, [], [])]
+    answers = [Committed({0: True}, [], [], []), Committed({}, [], [], []), Committed({0: False}, [], [], [])]
     work, _ = commits_that_answer(monkeypatch, answers)
     assert [await work.enqueue(going_on(mint.uuid())) for _ in range(3)] == [True, False, False]
 
@@ -92,7 +92,7 @@ async def test_a_lost_answer_is_settled_by_the_claims_in_force(monkeypatch):
     """After a lost connection an advance whose claim is in force was written, another was not."""
     for known in (True, False):
         claim_id = mint.uuid()
-        answers = [OSError(), Committed({}, [], [])]
+        answers = [OSError(), Committed({}, [], [], [])]
         work, _ = commits_that_answer(monkeypatch, answers, [claim_id] if known else [])
         assert await work.enqueue(going_on(claim_id)) is known
 
@@ -100,14 +100,14 @@ async def test_a_lost_answer_is_settled_by_the_claims_in_force(monkeypatch):
 async def test_claims_decide_nothing_when_no_answer_was_lost(monkeypatch):
     """An advance that lost its step is not written, whatever claim is in force."""
     claim_id = mint.uuid()
-    work, _ = commits_that_answer(monkeypatch, [Committed({}, [], [])], [claim_id])
+    work, _ = commits_that_answer(monkeypatch, [Committed({}, [], [], [])], [claim_id])
     assert await work.enqueue(going_on(claim_id)) is False
 
 
 async def test_joins_that_open_are_handed_on(monkeypatch):
     """Whoever settled the last edge takes the join up."""
     key = (mint.uuid(), "j", "-")
-    work, joined = commits_that_answer(monkeypatch, [Committed({0: True}, [key], [])])
+    work, joined = commits_that_answer(monkeypatch, [Committed({0: True}, [key], [], [])])
     await work.enqueue(advance(mint.uuid(), "a"))
     await asyncio.wait_for(work.drain(), 5)
     assert joined == [key]

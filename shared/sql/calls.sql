@@ -1,0 +1,44 @@
+-- name: lock
+-- Serialises changes of who calls whom in a workspace; foreign keys to it are not held up.
+SELECT FROM workspaces WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: find
+-- A workflow of a workspace.
+SELECT id, name, trigger_component FROM workflows WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL;
+
+-- name: with_trigger
+-- Active workflows of a workspace that begin with a trigger of a kind.
+SELECT id, name, trigger_component FROM workflows
+WHERE workspace_id = $1 AND trigger_component = $2 AND is_active AND deleted_at IS NULL ORDER BY name, id LIMIT 100;
+
+-- name: callers
+-- The workflows that call one.
+SELECT w.id, w.name, w.trigger_component FROM workflow_calls c JOIN workflows w ON w.id = c.workflow_id
+WHERE c.callee_id = $1 AND w.deleted_at IS NULL ORDER BY w.name, w.id LIMIT 100;
+
+-- name: reached
+-- The calls that some workflows make, those that their callees make, and so on.
+WITH RECURSIVE reached AS (
+    SELECT unnest($1::uuid[]) AS id
+    UNION
+    SELECT c.callee_id FROM reached r JOIN workflow_calls c ON c.workflow_id = r.id
+)
+SELECT c.workflow_id, c.callee_id FROM reached r JOIN workflow_calls c ON c.workflow_id = r.id
+JOIN workflows w ON w.id = c.workflow_id WHERE w.deleted_at IS NULL ORDER BY 1, 2;
+
+-- name: names
+-- The names of workflows.
+SELECT id, name FROM workflows WHERE id = ANY ($1::uuid[]);
+
+-- name: forget
+-- Calls that a workflow's current version does not make any more.
+DELETE FROM workflow_calls WHERE workflow_id = $1 AND NOT callee_id = ANY ($2::uuid[]);
+
+-- name: add
+-- Calls that a workflow's current version makes.
+INSERT INTO workflow_calls (workspace_id, workflow_id, callee_id) SELECT $1, $2, unnest($3::uuid[])
+ON CONFLICT DO NOTHING;
+
+-- name: set_error_workflow
+-- The workflow that failures of one start.
+UPDATE workflows SET error_workflow_id = $2 WHERE id = $1;
