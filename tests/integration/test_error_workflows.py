@@ -13,6 +13,7 @@ from shared.store.cancel import cancel_runs, fail_runs
 from tests.calls import CALLED, FAILED, beside, call, payload_of, runs_of, settle
 from tests.engine import Engine, Flow, first, graph, mint, start_run, workflow
 from tests.rows import advance, assert_sound, output_of
+from worker.commits import Commits
 
 STOP = {"component": "terminate", "status": "failed", "message": "out of stock"}
 
@@ -151,3 +152,27 @@ async def test_an_error_workflow_with_a_limit_is_held_to_it(database_url, databa
         await settle(engine)
     assert [run["status"] for run in await runs_of(database, other)] == ["completed"] * 3
     assert await database.fetchval("SELECT count(*) FROM concurrency_slots") == 0
+
+
+async def test_a_lost_answer_to_the_end_starts_no_second_one(database_url, database, monkeypatch):
+    """The commit that ended the run is sent again and finds itself done; the error workflow's run is there once."""
+    lost = []
+    commits = Commits._commit
+
+    async def lossy(self, advances, incarnation):
+        committed = await commits(self, advances, incarnation)
+        if not lost:
+            lost.append(committed)
+            raise ConnectionResetError
+        return committed
+
+    monkeypatch.setattr(Commits, "_commit", lossy)
+    flow, other = await handled(database)
+    async with Engine.running(database_url) as engine:
+        await engine.run(flow, until="failed")
+        await engine.idle()
+        (started,) = await runs_of(database, other)
+        await engine.take(first(started["id"], other))
+        await settle(engine)
+    assert [run["status"] for run in await runs_of(database, other)] == ["completed"]
+    assert [each.started for each in lost] == [["error"]]
