@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from random import Random
 from typing import Any, Final
@@ -18,6 +18,8 @@ from tests.faults.shapes import Drawing, Shape, draw
 
 #: How often a client repeats a request whose fate it does not know.
 _REPEATS: Final = 8
+#: The share of runs that are cancelled soon after they began.
+_CANCELLED: Final = 0.05
 #: What a trigger may be refused with; each says when to come back.
 _REFUSALS: Final = {409, 429, 503}
 _AWAY: Final = (aiohttp.ClientError, OSError, TimeoutError)
@@ -92,8 +94,10 @@ class Client:
         """Start runs of random shapes, ``pause`` seconds apart on average, until told to stop."""
         shapes = [shape for shape in self.shapes.values() if shape.name != "scheduled"]
         while not stop.is_set():
-            await self.trigger(self._chance.choice(shapes))
+            trigger = await self.trigger(self._chance.choice(shapes))
             await asyncio.sleep(self._chance.uniform(0, 2 * pause))
+            if trigger.answers and self._chance.random() < _CANCELLED:
+                await self.cancel(trigger)
 
     async def trigger(self, shape: Shape, *, keyed: bool | None = None) -> Trigger:
         """Start one run; a request with a key is repeated until its fate is known, any other is sent once."""
@@ -104,6 +108,12 @@ class Client:
                 break
             await asyncio.sleep(0.5)
         return trigger
+
+    async def cancel(self, trigger: Trigger) -> None:
+        """Ask once to cancel the run of a trigger."""
+        trigger.cancelled = True
+        with suppress(*_AWAY):
+            await self.ask("POST", f"/workflows/runs/{trigger.answers[0]}/cancel")
 
     def invent(self, shape: Shape, *, keyed: bool) -> Trigger:
         """A trigger that is about to be sent."""

@@ -49,10 +49,12 @@ def check_graph(shape: Shape, case: Case) -> Iterator[Violation]:
         return  # told already: it has not ended
     found = results(case)
     enders = [status for step in found.values() if (status := _ends_run(shape, step)) is not None]
-    told = predict(shape, case.payload, _ends(shape, found), _numbers(found))
+    payload = case.trigger.payload if case.trigger else {}
+    told = predict(shape, payload, _ends(shape, found), _numbers(found))
+    is_cancelled = case.run.status == "cancelled" and case.trigger is not None and case.trigger.cancelled
     for name in shape.kinds:
-        yield from _check_node(shape, case, name, found.get(name), told, ended_early=bool(enders))
-    legal = set(enders) or {"completed"}
+        yield from _check_node(shape, case, name, found.get(name), told, ended_early=bool(enders) or is_cancelled)
+    legal = {"cancelled"} if is_cancelled else set(enders) or {"completed"}
     if case.run.status not in legal:
         yield Violation("status", case.run.id, f"{case.run.status} where its steps say {sorted(legal)}")
 

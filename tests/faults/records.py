@@ -49,6 +49,7 @@ class Trigger:
         payload: what was sent.
         keyed: whether it carried an ``Idempotency-Key``, so that it could be repeated.
         answers: the run ids that its 2xx answers named; none if it was refused or cut off.
+        cancelled: whether somebody asked to cancel its run, whatever the answer was.
     """
 
     marker: int
@@ -56,6 +57,7 @@ class Trigger:
     payload: Mapping[str, Any]
     keyed: bool
     answers: list[str] = field(default_factory=list)
+    cancelled: bool = False
 
 
 class Run(NamedTuple):
@@ -128,10 +130,10 @@ class Violation(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Everything there is about one run."""
+    """Everything there is about one run; ``trigger`` is None if a schedule started it."""
 
     run: Run
-    payload: Mapping[str, Any]
+    trigger: Trigger | None
     steps: Sequence[Step]
     calls: Sequence[Call]
     sightings: Sequence[Sighting]

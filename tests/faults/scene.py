@@ -1,7 +1,7 @@
 """A fleet with a receiver and a client, and what the three together prove."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,6 +69,7 @@ class Scene(NamedTuple):
         violations += [*client.faults, *await self._check_cases(connection, runs)]
         await connection.close()
         print(f"{len(runs)} runs, {len(self.ledger.calls)} calls, {len(client.sightings)} sightings")
+        print(dict(Counter(run.status for run in runs)))
         return violations
 
     @asynccontextmanager
@@ -110,13 +111,13 @@ class Scene(NamedTuple):
         sightings: dict[str, list[Sighting]] = defaultdict(list)
         for sighting in self.client.sightings:
             sightings[sighting.run].append(sighting)
-        payloads = {trigger.marker: trigger.payload for trigger in self.client.triggers}
+        triggers = {trigger.marker: trigger for trigger in self.client.triggers}
         violations: list[Violation] = []
         for start in range(0, len(runs), _BATCH):
             batch = runs[start : start + _BATCH]
             steps = await steps_of(connection, batch)
             for run in batch:
-                case = Case(run, payloads.get(run.marker or 0, {}), steps[run.id], calls[run.id], sightings[run.id])
+                case = Case(run, triggers.get(run.marker or 0), steps[run.id], calls[run.id], sightings[run.id])
                 violations += check_case(self.client.shapes[run.shape], case)
         return violations
 

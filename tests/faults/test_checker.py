@@ -102,7 +102,8 @@ class World:
     def check(self) -> list[Violation]:
         """All that the checker finds."""
         calls = [call for call in self.calls if call.run == self.run.id]
-        case = Case(self.run, {"pick": 1, "word": "a"}, self.steps, calls, self.sightings)
+        trigger = self.triggers[0] if self.triggers else None
+        case = Case(self.run, trigger, self.steps, calls, self.sightings)
         return [
             *check_triggers(self.triggers, [self.run]),
             *check_strays([self.run], self.calls),
@@ -114,6 +115,18 @@ class World:
 def test_sound_records_show_no_violation() -> None:
     """A call made twice by a crash, a retry, a skip, a slot and a terminal run seen twice break no promise."""
     assert World().check() == []
+
+
+def test_a_run_that_was_cancelled_leaves_the_rest_undone() -> None:
+    """What was not begun has no result, and what was open is cancelled: that is how such a run ends."""
+    world = World()
+    world.triggers[0].cancelled = True
+    _end(world, status="cancelled")
+    world.without("n8")
+    world.calls.pop()
+    world.step("n7", status="cancelled")
+    world.sightings = []
+    assert world.check() == []
 
 
 def _end(world: World, **changes: Any) -> None:
@@ -133,8 +146,8 @@ def _leave_open(world: World) -> None:
     world.sightings = []
 
 
-def _end_as_failed(world: World) -> None:
-    _end(world, status="failed")
+def _end_as(world: World, status: str) -> None:
+    _end(world, status=status)
     world.sightings = []
 
 
@@ -171,7 +184,7 @@ PLANTS: dict[str, list[Callable[[World], None]]] = {
     ],
     "handle": [lambda world: world.step("n2", handle="false", output={"result": True})],
     "output": [lambda world: world.step("n5", output={"text": "fl_run_other"})],
-    "status": [_end_as_failed],
+    "status": [lambda world: _end_as(world, "failed"), lambda world: _end_as(world, "cancelled")],
     "early_retry": [lambda world: world.step("n6", 2, started_at=7.2)],
     "early_wake": [_wake_early],
     "missing_effect": [
