@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,20 +15,18 @@ from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
 from shared.lanes import Doorbell, Reference
 from shared.metrics import STEP_DURATION, STEP_WAIT
-from shared.nodes.base import Outcome
-from shared.states import RunStatus, StepStatus
-from shared.store.advance import Advance, Loaded, give_up, put_back, release, surrender
+from shared.store.advance import Loaded, put_back, surrender
 from worker.admission import Admission
+from worker.calling import outcome_of
 from worker.capacity import Capacity
 from worker.children import Children
 from worker.commits import Commits
-from worker.holdings import Abort, Held
+from worker.holdings import Abort, Held, LostError
 from worker.incarnation import Incarnation
-from worker.isolated import timed_out
-from worker.isolation import Isolation, NotStartedError, hopeless, is_suspect, stopped
+from worker.isolation import Isolation, NotStartedError, hopeless, is_apart, is_suspect, stopped
 from worker.plans import Plans, UnknownNodeTypeError
 from worker.reader import Reader
-from worker.texts import BREAKAGES, internal_error
+from worker.settling import Settling
 from worker.walk import Next, Tools, Walk
 
 _log = structlog.get_logger(__name__)
@@ -37,16 +35,6 @@ _log = structlog.get_logger(__name__)
 _LAST_WORDS = 1.0
 #: The part of the grace period, and at most `_LAST_WORDS`, that is kept for it, so that the process is gone within.
 _RESERVE = 0.05
-#: What Postgres says about an advance that it will not have.
-_REFUSALS = (asyncpg.PostgresError, ValueError, TypeError)
-
-
-#: Gives claims back, one way or another.
-GiveBack = Callable[[Any, Sequence[UUID], UUID], Awaitable[None]]
-
-
-class LostError(Exception):
-    """This worker does not hold the step any more; nothing of it is written."""
 
 
 class Executor:
@@ -77,7 +65,15 @@ class Executor:
         self._isolation = isolation or Isolation()
         self._reader = Reader(pool, lambda: incarnation.id)
         self._children = Children(pool, plans)
-        self._commits = Commits(pool, lambda: incarnation.id, self._take_opened, self._freed)
+        commits = Commits(pool, lambda: incarnation.id, self._take_opened, self._freed)
+        self._settling = Settling(
+            pool=pool,
+            commits=commits,
+            held=held,
+            incarnation=incarnation,
+            announcer=announcer,
+            isolation=self._isolation,
+        )
         self._admission = Admission(pool, announcer.announce)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep_going = True
@@ -96,20 +92,20 @@ class Executor:
 
     async def stop(self, grace: float) -> None:
         """Start nothing new, let steps in flight finish, and give back what is left when ``grace`` seconds end."""
-        self._keep_going = False
+        self._keep_going = self._settling.keep_going = False
         await self._settled(grace - min(_LAST_WORDS, _RESERVE * grace))
         self._isolation.close()
         self._held.abort_all(Abort.SHUTDOWN)
         await self._settled(_LAST_WORDS)
         try:
             async with asyncio.timeout(_LAST_WORDS):  # a database that is away must not hold the process
-                await self._commits.drain()
+                await self._settling.drain()
         except TimeoutError:
             _log.warning("the last commits did not get through; rescue will take their steps up")
         # An effect that is not to happen again, and whose end nobody heard of, counts as crashed.
         spent = self._held.spent()
-        await self._give_back([claim_id for claim_id in self._held.claims() if claim_id not in spent])
-        await self._give_back(spent, surrender)
+        await self._settling.give_back([claim_id for claim_id in self._held.claims() if claim_id not in spent])
+        await self._settling.give_back(spent, surrender)
 
     async def _settled(self, seconds: float) -> None:
         """Wait until no task is left, those that join while it waits included; at most this long."""
@@ -130,9 +126,9 @@ class Executor:
             for walk in await asyncio.gather(*(self._walk(step) for step in loaded if step not in claimed)):
                 if walk is not None:
                     walk.start()
-                    writes.append((walk, *self._send(walk)))
+                    writes.append((walk, *self._settling.send(walk)))
             for walk, advance, following, written in writes:
-                if await self._written(walk, advance, written) and following is not None:
+                if await self._settling.written(walk, advance, written) and following is not None:
                     left -= 1  # its slot goes with the task
                     self._spawn(self._carry(walk, following))
         finally:
@@ -158,16 +154,16 @@ class Executor:
             if walk is None:
                 await put_back(self._pool, [claim_id], self._incarnation.id)
                 return
-            if self._is_apart(walk):
+            if is_apart(walk):
                 async with self._isolation.room:
                     await self._carry(walk, await self._begin(walk, claim_id))
             else:
                 await self._carry(walk, await self._begin(walk, claim_id))
         except LostError:
-            await self._give_back([claim_id])
+            await self._settling.give_back([claim_id])
         except NotStartedError as error:
             _log.warning("a step could not run apart; it is left to another worker", reason=str(error))
-            await self._give_back([claim_id], put_back)
+            await self._settling.give_back([claim_id], put_back)
         finally:
             # A claim that memory has and nobody works on would never be released, whatever broke here.
             self._held.leave(claim_id)
@@ -183,11 +179,11 @@ class Executor:
         loaded = walk.loaded
         failure = hopeless(loaded, walk.plan_node) if loaded.fired and not loaded.ending else None
         if failure is not None:
-            await self._turn(walk, lambda: walk.fail(failure))
+            await self._isolation.turn(walk, lambda: walk.fail(failure))
         elif walk.plan_node.mode is Mode.EFFECT and loaded.fired and not loaded.ending:
             return Next(walk.plan_node, claim_id, loaded.attempt)
         else:
-            await self._turn(walk, walk.start)
+            await self._isolation.turn(walk, walk.start)
         following = await self._go_on(walk)
         self._held.leave(claim_id)
         return following
@@ -204,32 +200,11 @@ class Executor:
             finally:
                 self._held.leave(claim_id)
 
-    def _is_apart(self, walk: Walk) -> bool:
-        return is_suspect(walk.loaded, walk.blueprint.plan)
-
-    async def _turn(self, walk: Walk, step: Callable[[], None]) -> None:
-        """Let a walk go on to where something must be durable. What breaks here breaks each time: it fails the step.
-
-        Raises:
-            LostError: if the worker's end cut it short, so that nothing of it is to be written.
-        """
-        apart = self._is_apart(walk)
-        try:
-            if apart:
-                await asyncio.to_thread(step)  # it waits for its processes
-            else:
-                step()
-        except BREAKAGES as error:
-            _log.exception("a walk broke; its step fails", run=str(walk.loaded.run_id))
-            walk.fail(internal_error(error))
-        if apart and self._isolation.is_closed:
-            raise LostError
-
     async def _go_on(self, walk: Walk) -> Next | None:
         """Commit what a walk has settled; the effect it goes on with, if that was written."""
-        advance, following, future = self._send(walk)
+        advance, following, future = self._settling.send(walk)
         try:
-            written = await self._written(walk, advance, future)
+            written = await self._settling.written(walk, advance, future)
         except BaseException:
             if following is not None:
                 self._held.leave(following.claim_id)
@@ -251,7 +226,7 @@ class Executor:
         task = entry.task = asyncio.current_task()
         aborted = False
         try:
-            ended = await self._call(walk, step)
+            ended = await outcome_of(walk, step)
         except asyncio.CancelledError:
             if entry.abort is None:
                 raise
@@ -265,35 +240,17 @@ class Executor:
             return
         seconds = time.monotonic() - began
         STEP_DURATION.labels(step.node.component).observe(seconds)
-        await self._turn(walk, lambda: walk.settle(ended, seconds))
-
-    async def _call(self, walk: Walk, step: Next) -> Outcome | StepFailedError:
-        try:
-            # A process of its own keeps to the timeout by itself, from when it has started.
-            async with asyncio.timeout(None if self._is_apart(walk) else step.node.timeout):
-                return await walk.call()
-        except StepFailedError as error:
-            return error
-        except TimeoutError:
-            return timed_out(step.node.timeout)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return internal_error(error)  # nobody cancelled it: the node type raised it by itself
-        except BREAKAGES as error:
-            _log.exception("a node type broke", component=step.node.component)
-            return internal_error(error)
+        await self._isolation.turn(walk, lambda: walk.settle(ended, seconds))
 
     async def _aborted(self, walk: Walk, step: Next, reason: Abort | None, seconds: float) -> None:
         if reason is Abort.STOPPED:
             walk.cancel(seconds)
             return
         if reason is Abort.SHUTDOWN and step.node.settings.is_once:
-            await self._turn(walk, lambda: walk.settle(stopped(), seconds))
+            await self._isolation.turn(walk, lambda: walk.settle(stopped(), seconds))
             return
         if reason is Abort.SHUTDOWN:
-            await self._give_back([step.claim_id])
+            await self._settling.give_back([step.claim_id])
         raise LostError
 
     async def _walk(self, loaded: Loaded) -> Walk | None:
@@ -320,63 +277,6 @@ class Executor:
         except Exception:  # noqa: BLE001 — a definition that breaks here must not take its neighbours with it
             _log.exception("step left to another worker", workflow=str(loaded.workflow_id))
         return None
-
-    def _send(self, walk: Walk) -> "tuple[Advance, Next | None, asyncio.Future[bool]]":
-        """Put what the walk has settled into the next commit."""
-        # A walk that runs apart leaves what follows to others: those steps are not suspected.
-        advance, following = walk.advance(keep_going=self._keep_going and not self._is_apart(walk))
-        if following is not None:
-            self._held.enter(following.claim_id)
-        return advance, following, self._commits.enqueue(advance)
-
-    async def _written(self, walk: Walk, advance: Advance, future: "asyncio.Future[bool]") -> bool:
-        """Wait for the commit of an advance, then tell others what it left to them; whether it was written."""
-        try:
-            written = await future
-        except _REFUSALS as error:
-            await self._refused(walk, advance, error)
-            return False
-        if advance.next_claim is not None:
-            if written:
-                self._held.confirm(advance.next_claim)
-            else:
-                self._held.leave(advance.next_claim)
-        if written:
-            self._announce(walk, advance)
-        return written
-
-    async def _refused(self, walk: Walk, advance: Advance, error: Exception) -> None:
-        """Postgres will not have this advance, whatever it is batched with: its step fails instead of the worker.
-
-        If it will not have that either, the run fails; and if not even that, nobody is to run the step again.
-        """
-        if advance.next_claim is not None:
-            self._held.leave(advance.next_claim)
-        await self._turn(walk, lambda: walk.fail(internal_error(error)))
-        replacement, _ = walk.advance(keep_going=False)
-        for attempt in (replacement, _bare(replacement, internal_error(error).message)):
-            try:
-                if await self._commits.enqueue(attempt):
-                    self._announce(walk, attempt)
-            except _REFUSALS:
-                _log.exception("a failed step could not be stored", run=str(advance.run_id))
-            else:
-                return
-        if replacement.claim_id is not None:
-            await self._give_back([replacement.claim_id], give_up)
-
-    def _announce(self, walk: Walk, advance: Advance) -> None:
-        self._announcer.announce(
-            [
-                Doorbell(
-                    Reference(advance.run_id, opening.node_id, opening.item, opening.claim_first),
-                    walk.loaded.priority,
-                    new=False,
-                )
-                for opening in advance.openings
-                if opening.status == StepStatus.READY
-            ]
-        )
 
     async def _admitted(self, walk: Walk, claim_id: UUID) -> bool:
         """Whether a run of a limited workflow may begin; if not, it waits, or has ended."""
@@ -409,17 +309,6 @@ class Executor:
         """Leave steps to other workers, now that this one stops; which lane they came by is not known any more."""
         self._announcer.announce([Doorbell(reference, 1, new=False) for reference in references])
 
-    async def _give_back(self, claims: Sequence[UUID], how: GiveBack = release) -> None:
-        for claim_id in claims:
-            self._held.leave(claim_id)
-        if not claims:
-            return
-        try:
-            async with asyncio.timeout(_LAST_WORDS):
-                await how(self._pool, claims, self._incarnation.id)
-        except DATABASE_ERRORS:
-            _log.warning("could not give steps back; rescue will", steps=len(claims))
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._spawn_unslotted(work)
         task.add_done_callback(lambda _: self._capacity.release())
@@ -439,18 +328,3 @@ class Executor:
 def _reference(loaded: Loaded) -> Reference:
     """How a step is claimed."""
     return Reference(loaded.run_id, loaded.node_id, loaded.item, claim=True)
-
-
-def _bare(advance: Advance, message: str) -> Advance:
-    """The least that ends the run of a step that failed."""
-    return advance._replace(
-        results=[result for result in advance.results if result.own],
-        openings=(),
-        arrivals=(),
-        iterations=(),
-        calls=(),
-        item_failure=None,
-        outcome=RunStatus.FAILED,
-        error_message=message,
-        output=None,
-    )

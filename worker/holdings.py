@@ -20,6 +20,10 @@ class Abort(Enum):
     SHUTDOWN = "shutdown"
 
 
+class LostError(Exception):
+    """This worker does not hold the step any more; nothing of it is written."""
+
+
 @dataclass(slots=True)
 class Entry:
     """One claim; made before the claim is sent, so that the database can never know more than memory.

@@ -8,11 +8,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
 import msgspec
+import structlog
 
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Kind, Mode
@@ -22,8 +23,13 @@ from shared.metrics import POISON_STEPS
 from shared.nodes import base
 from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait
 from shared.store.advance import GIVEN_UP, Loaded
+from worker.holdings import LostError
 from worker.isolated import READY, Request
 from worker.plans import Blueprint
+from worker.texts import BREAKAGES, internal_error
+from worker.walk import Walk
+
+_log = structlog.get_logger(__name__)
 
 #: How many crashes make a step a suspect. Pure nodes first run without a claim, so their first crash is not counted.
 EFFECT_CRASHES: Final = 2
@@ -42,6 +48,11 @@ def is_suspect(loaded: Loaded, plan: Plan) -> bool:
     """Whether a step's walk has to run apart from the worker."""
     effect = plan.nodes[loaded.node_id].mode is Mode.EFFECT and loaded.fired
     return loaded.crashes >= (EFFECT_CRASHES if effect else PURE_CRASHES)
+
+
+def is_apart(walk: Walk) -> bool:
+    """Whether this walk runs apart."""
+    return is_suspect(walk.loaded, walk.blueprint.plan)
 
 
 def hopeless(loaded: Loaded, node: PlanNode) -> StepFailedError | None:
@@ -113,6 +124,24 @@ class Isolation:
         self.is_closed = True
         for process in self._running:
             process.kill()
+
+    async def turn(self, walk: Walk, step: Callable[[], None]) -> None:
+        """Let a walk go on to where something must be durable. What breaks here breaks each time: it fails the step.
+
+        Raises:
+            LostError: if the worker's end cut it short, so that nothing of it is to be written.
+        """
+        apart = is_apart(walk)
+        try:
+            if apart:
+                await asyncio.to_thread(step)  # it waits for its processes
+            else:
+                step()
+        except BREAKAGES as error:
+            _log.exception("a walk broke; its step fails", run=str(walk.loaded.run_id))
+            walk.fail(internal_error(error))
+        if apart and self.is_closed:
+            raise LostError
 
     async def perform(self, request: Request, seconds: float) -> Any:
         """Run one request in a child.

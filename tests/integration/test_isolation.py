@@ -34,10 +34,15 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def isolate(engine, isolation):
+    """Let an engine run suspects so."""
+    engine.executor._isolation = engine.executor._settling._isolation = isolation
+
+
 async def run_apart(engine, database, spec, node_id, crashes=2, command=killers.APART, **data):
     """A run whose step has brought its workers down so often; it stands at that step."""
     hangs = any(node.get("name") == "spin" for node in data.values())
-    engine.executor._isolation = Isolation(command, patience=3.0 if hangs else 30.0)
+    isolate(engine, Isolation(command, patience=3.0 if hangs else 30.0))
     flow = await workflow(database, *graph(spec, **data))
     run_id = await start_run(database, flow)
     if node_id != "t":
@@ -187,14 +192,14 @@ async def test_a_process_that_cannot_start_is_not_the_steps_fault(database_url, 
     async with Engine.running(database_url, killers.known()) as engine:
         run_id = await run_apart(engine, database, "t>x t>a", "a", command=("/bin/false",))
         await engine.idle()
-        engine.executor._isolation = Isolation(("/nowhere",))
+        isolate(engine, Isolation(("/nowhere",)))
         for _ in range(2):
             row = await database.fetchrow("SELECT status, crashes, sent_at IS NOT NULL FROM open_steps")
             assert tuple(row) == ("ready", 2, True)
             await engine.take(Reference(run_id, "a", "-", claim=True))
             await engine.idle()
         assert len(engine.held) == 0
-        engine.executor._isolation = Isolation(killers.APART)
+        isolate(engine, Isolation(killers.APART))
         await engine.take(Reference(run_id, "a", "-", claim=True))
         await engine.finish(run_id, until="completed")
     assert (await output_of(database, run_id, "a"))["apart"] is True

@@ -1,0 +1,34 @@
+"""One call of an effect, and what became of it."""
+
+import asyncio
+
+import structlog
+
+from shared.errors import StepFailedError
+from shared.nodes.base import Outcome
+from worker.isolated import timed_out
+from worker.isolation import is_apart
+from worker.texts import BREAKAGES, internal_error
+from worker.walk import Next, Walk
+
+_log = structlog.get_logger(__name__)
+
+
+async def outcome_of(walk: Walk, step: Next) -> Outcome | StepFailedError:
+    """How the effect that a walk holds ended, whatever its node type did, here or apart."""
+    try:
+        # A process of its own keeps to the timeout by itself, from when it has started.
+        async with asyncio.timeout(None if is_apart(walk) else step.node.timeout):
+            return await walk.call()
+    except StepFailedError as error:
+        return error
+    except TimeoutError:
+        return timed_out(step.node.timeout)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return internal_error(error)  # nobody cancelled it: the node type raised it by itself
+    except BREAKAGES as error:
+        _log.exception("a node type broke", component=step.node.component)
+        return internal_error(error)
