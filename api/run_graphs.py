@@ -25,12 +25,14 @@ class RunGraph(msgspec.Struct, frozen=True):
     Attributes:
         components: canonical component id by node id.
         waits: ids of the nodes that wait.
+        iterators: ids of the iterators.
         trigger: the trigger node, None if no such type is installed here.
     """
 
     components: Mapping[str, str]
     waits: frozenset[str]
     trigger: CompiledNode | None
+    iterators: frozenset[str] = frozenset()
 
     def trigger_output(self, run_id: str, trigger_type: str, payload: str) -> Any:
         """What the trigger gave out; None if that can't be told here."""
@@ -72,7 +74,8 @@ class RunGraphs:
         compiled = None
         if trigger is not None:
             compiled = registry.compile(trigger["id"], components[trigger["id"]], trigger.get("data", {}))
-        return RunGraph(components, frozenset(waits), compiled)
+        iterators = {name for name, component in components.items() if _is(registry, component, Mode.ITERATE)}
+        return RunGraph(components, frozenset(waits), compiled, frozenset(iterators))
 
 
 def _component(registry: Registry, node: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from api.call import Call, found
+from api.run_iterators import with_results
 from api.run_view import Run, present_whole
 from shared.db import Connection
 from shared.ids import Prefix, encode
@@ -25,6 +26,7 @@ async def whole(connection: Connection, call: Call, row: RunRow) -> Run:
     settled = await runs_read.settled_steps(connection, row.id)
     still_open = await runs_read.open_steps(connection, row.id, call.services.config.lease_seconds)
     graph = await call.services.graphs.get(connection, row.workflow_id, row.version)
+    settled = await with_results(connection, call.services.registry, row, graph, settled)
     return present_whole(row, graph, settled, still_open)
 
 

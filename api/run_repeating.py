@@ -12,10 +12,9 @@ from api.call import Call
 from api.run_reading import note, run_name
 from api.run_starting import target_of
 from api.run_view import Run
-from shared import jsontext
 from shared.db import Connection
 from shared.errors import ConflictError, InvalidError, NotFoundError
-from shared.graph.plan import PLAN_FORMAT, Plan, compile_plan, decode_plan
+from shared.graph.plan import Plan
 from shared.graph.resume import Settled, frontier
 from shared.graph.suggest import Nearest, shown
 from shared.ingest import Accepted, Trigger
@@ -128,10 +127,7 @@ def _refused(message: str) -> InvalidError:
 
 async def _plan(connection: Connection, call: Call, row: RunRow) -> Plan:
     """The plan of the version a run is of."""
-    source = await plans.source(connection, row.workflow_id, row.version)
-    if source is None:
+    plan = await plans.plan(connection, call.services.registry, row.workflow_id, row.version)
+    if plan is None:
         raise NotFoundError("not_found", "The workflow of this run was deleted.")
-    if source.plan_format == PLAN_FORMAT:
-        return await asyncio.to_thread(decode_plan, source.plan)
-    nodes, edges = jsontext.decode(source.nodes), jsontext.decode(source.edges)
-    return await asyncio.to_thread(compile_plan, nodes, edges, call.services.registry)
+    return plan

@@ -36,12 +36,12 @@ async def admit(connection: Executes, workflow_id: UUID) -> list[Doorbell]:
 
     If the workflow is held for long by somebody else, nothing is done; the scheduler comes back to it.
     """
-    return await _admitted(connection, "admit", workflow_id)
+    return await _admitted(connection, _SQL["admit"], workflow_id)
 
 
 async def admit_after(connection: Executes, run_id: UUID) -> list[Doorbell]:
     """The same after the end of a run that held a slot."""
-    return await _admitted(connection, "admit_after", run_id)
+    return await _admitted(connection, _SQL["admit_after"], run_id)
 
 
 async def queued_workflows(connection: Executes, limit: int, behind: UUID) -> list[UUID]:
@@ -56,7 +56,7 @@ async def overdue(connection: Executes, limit: int) -> Mapping[UUID, int]:
 
 async def _admitted(connection: Executes, query: str, key: UUID) -> list[Doorbell]:
     try:
-        bells = opened(await connection.fetch(_SQL[query], key))
+        bells = opened(await connection.fetch(query, key))
     except asyncpg.LockNotAvailableError:
         return []
     # A run of a limited workflow begins by a claim.

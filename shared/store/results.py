@@ -20,7 +20,9 @@ MAX_RESULTS: Final = 64 * 1024 * 1024
 MAX_RUN_OUTPUT: Final = 1024 * 1024
 
 
-async def iterator_output(connection: Executes, plan: Plan, run_id: UUID, iterator: str, path: str) -> dict[str, Any]:
+async def iterator_output(
+    connection: Executes, plan: Plan, run_id: UUID, iterator: str, path: str, *, most: int = MAX_RESULTS
+) -> dict[str, Any]:
     """``{"results", "count", "failed"}`` of an iterator that has ended.
 
     ``results`` stand in the order of the items: the output of the body's only leaf that ran, else an object of outputs
@@ -32,13 +34,14 @@ async def iterator_output(connection: Executes, plan: Plan, run_id: UUID, iterat
         run_id: of the run.
         iterator: its node id.
         path: its own item path.
+        most: bytes of results.
 
     Raises:
-        StepFailedError: ``output_too_large`` if there is more than `MAX_RESULTS` to put together.
+        StepFailedError: ``output_too_large`` if there is more than that to put together.
     """
     nested = [name for name in plan.leaves[iterator] if plan.nodes[name].mode is Mode.ITERATE]
     plain = [name for name in plan.leaves[iterator] if name not in nested]
-    await _check_size(connection, run_id, plain, path)
+    await _check_size(connection, run_id, plain, path, most)
     items = await connection.fetch(_SQL["items"], run_id, iterator, path)
     ran = _by_item(await connection.fetch(_SQL["leaves"], run_id, plain, path))
     results: list[Any] = []
@@ -51,9 +54,14 @@ async def iterator_output(connection: Executes, plan: Plan, run_id: UUID, iterat
         item = child(path, place)
         given = ran.get(item, {})
         for name in await ended(connection, run_id, nested, item):
-            given[name] = await iterator_output(connection, plan, run_id, name, item)
+            given[name] = await iterator_output(connection, plan, run_id, name, item, most=most)
         results.append(next(iter(given.values())) if len(given) == 1 else given)
     return {"results": results, "count": len(items), "failed": failed}
+
+
+async def count(connection: Executes, run_id: UUID, iterator: str) -> int:
+    """How many items an iterator outside other iterators had."""
+    return len(await connection.fetch(_SQL["items"], run_id, iterator, ROOT))
 
 
 async def run_output(connection: Executes, plan: Plan, run_id: UUID) -> Any:
