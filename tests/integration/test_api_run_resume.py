@@ -223,3 +223,29 @@ async def test_a_resumed_run_can_fail_and_be_resumed(desk: Desk) -> None:
     await desk.ends(third["id"], "completed")
     assert desk.gates.calls == Counter({"b": 1, "c": 2})
     assert third["rerun_of"] == second["id"]
+
+
+async def test_a_limit_counts_a_resumed_run_once(desk: Desk) -> None:
+    """It begins with several steps, waits for a slot like any run, and then goes on with all of them."""
+    flow = await desk.flow("t>a a>b a>c")
+    await desk.database.execute("UPDATE workflows SET limited = true, max_concurrent_runs = 1")
+    desk.gates.shut("b", "c")
+    run = await desk.execute(flow)
+    await eventually(lambda: _reached(desk, run, "a"))
+    await desk.api.call("POST", f"/workflows/runs/{run}/cancel")
+    await desk.ends(run, "cancelled")
+    holder = await desk.execute(flow)
+    await eventually(lambda: _reached(desk, holder, "a"))
+    new = await _resume(desk, run, "a")
+    waiting = "SELECT count(*) FROM open_steps WHERE run_id = $1 AND waits = 'concurrency'"
+
+    async def queued() -> bool:
+        await desk.engine.follow()
+        return bool(await desk.database.fetchval(waiting, _id(new)) == 2)
+
+    await eventually(queued)
+    for gate in desk.gates.gates.values():
+        gate.set()
+    await desk.ends(holder, "completed")
+    await desk.ends(new["id"], "completed")
+    assert await desk.database.fetchval("SELECT count(*) FROM concurrency_slots") == 0
