@@ -105,11 +105,17 @@ class MortalPool:
     async def execute(self, query: str, *args: Any) -> Any:
         return await self._through(query, lambda: self._pool.execute(query, *args), args)
 
-    async def _through(self, query: str, send: Send, args: Sequence[Any]) -> Any:
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator["MortalConnection"]:
+        """A connection for a transaction; it is lost with the worker, and what was not committed with it."""
+        async with self._pool.acquire() as connection:
+            yield MortalConnection(self, connection)
+
+    async def _through(self, query: str, send: Send, args: Sequence[Any], *, alone: bool = True) -> Any:
         name = _NAMES[query]
         about = f"{name} {','.join(args[1])}" if name in {"commit", "claim", "load"} else name
         await self._grave.point(f"{about}: not sent")
-        if name in _WRITES:
+        if alone and name in _WRITES:
             await self._grave.launch(f"{about}: under way", send, under_claim=name == "commit" and None not in args[3])
         answer = await self._carry_out(send)
         await self._grave.point(f"{about}: not answered")
@@ -121,6 +127,34 @@ class MortalPool:
         self._grave.sent.add(sending)
         sending.add_done_callback(self._grave.sent.discard)
         return await asyncio.shield(sending)
+
+
+class MortalConnection:
+    """A connection whose statements, and whose COMMIT, pass points."""
+
+    def __init__(self, pool: MortalPool, connection: Any) -> None:
+        self._pool = pool
+        self._connection = connection
+
+    async def fetch(self, query: str, *args: Any) -> Any:
+        return await self._pool._through(query, lambda: self._connection.fetch(query, *args), args, alone=False)
+
+    async def execute(self, query: str, *args: Any) -> Any:
+        return await self._pool._through(query, lambda: self._connection.execute(query, *args), args, alone=False)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """All of it or nothing; the worker may die before COMMIT is sent, or before its answer comes."""
+        transaction = self._connection.transaction()
+        await transaction.start()
+        try:
+            yield
+            await self._pool._grave.point("COMMIT: not sent")
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await self._pool._carry_out(transaction.commit)
+        await self._pool._grave.point("COMMIT: not answered")
 
 
 class Mortal:
