@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from tests.faults.fleet import SERVICES, Fleet
 
-Fault = Callable[[], Awaitable[None]]
+Fault = Callable[["Mischief"], Awaitable[None]]
 _QUEUES: Final = ("high", "normal", "low")
 _OUT_OF_REACH: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, psutil.Error, TimeoutError)
 #: Seconds: longer than a lease.
@@ -27,64 +27,26 @@ _LONG: Final = 8.0
 
 
 class Mischief:
-    """The trouble that a fleet is put through.
+    """One source of trouble for a fleet.
 
     Attributes:
-        log: what was done, as (seconds since the start, fault).
+        log: what it did, fault by fault.
     """
 
-    def __init__(self, fleet: Fleet, seed: int) -> None:
+    def __init__(self, fleet: Fleet, seed: int | str) -> None:
         self._fleet = fleet
-        self._seed = seed
-        self._began = time.monotonic()
         self._chance = Random(seed)
         self._kept: list[tuple[str, bytes]] = []
-        self.log: list[tuple[float, str]] = []
+        self.log: list[str] = []
 
-    async def rage(self, seconds: float) -> None:
-        """All sources at once, for so long; afterwards every line and server is whole again."""
-        sources: list[tuple[Sequence[Fault], float]] = [
-            ([self.kill, self.kill, self.freeze, self.terminate], 4.0),
-            (
-                [
-                    self.restart_postgres, self.lose_postgres, self.close_postgres, self.terminate_backends,
-                    self.lose_commits, self.time_out_statements, self.fill_connections, self.slow_postgres,
-                    self.stall_postgres, self.freeze_postgres,
-                ],
-                10.0,
-            ),
-            (
-                [
-                    self.kill_redis, self.empty_redis, self.pause_redis, self.freeze_redis, self.cut_redis,
-                    self.stall_redis, self.slow_redis, self.meddle, self.meddle,
-                ],
-                6.0,
-            ),
-            ([self.set_clock], 10.0),
-        ]  # fmt: skip
-        ends = time.monotonic() + seconds
-        await asyncio.gather(
-            *(
-                self._source(faults, Random(f"{self._seed} {number}"), pause, ends)
-                for number, (faults, pause) in enumerate(sources)
-            )
-        )
-        self.mend()
-
-    def mend(self) -> None:
-        """Make lines and clock ordinary again."""
-        self._fleet.clock.write_text("0")
-        for line in self._fleet.lines.values():
-            line.mend()
-
-    async def _source(self, faults: Sequence[Fault], chance: Random, pause: float, ends: float) -> None:
+    async def go_on(self, faults: Sequence[Fault], pause: float, ends: float) -> None:
+        """One fault after the other, ``pause`` seconds apart on average, until a moment of the monotonic clock."""
         while (left := ends - time.monotonic()) > 0:
-            fault = chance.choice(faults)
-            self._chance = chance
-            self.log.append((time.monotonic() - self._began, fault.__name__))
+            fault = self._chance.choice(faults)
+            self.log.append(fault.__name__)
             with suppress(*_OUT_OF_REACH):
-                await fault()
-            await asyncio.sleep(min(left, chance.uniform(0.2, 2 * pause)))
+                await fault(self)
+            await asyncio.sleep(min(left, self._chance.uniform(0.2, 2 * pause)))
 
     def _service(self) -> str:
         return self._chance.choice([*SERVICES, "worker-1", "worker-2"])
@@ -162,7 +124,7 @@ class Mischief:
         """New connections allow a statement no more than a few milliseconds."""
         await self._limit_statements("'8ms'")
         await asyncio.sleep(3)
-        await self._limit_statements("DEFAULT")
+        await self._limit_statements("DEFAULT")  # nobody else troubles Postgres meanwhile
 
     async def _limit_statements(self, value: str) -> None:
         connection = await asyncpg.connect(self._fleet.postgres.url_of("postgres"), timeout=5)
@@ -282,3 +244,38 @@ class Mischief:
     async def set_clock(self) -> None:
         """The scheduler's wall clock leaps ten minutes, either way."""
         self._fleet.clock.write_text(self._chance.choice(["600", "-600", "0"]))
+
+
+#: What each source draws from, and the seconds between two faults of it on average.
+_SOURCES: Final[list[tuple[list[Fault], float]]] = [
+    ([Mischief.kill, Mischief.kill, Mischief.freeze, Mischief.terminate], 4.0),
+    (
+        [
+            Mischief.restart_postgres, Mischief.lose_postgres, Mischief.close_postgres, Mischief.terminate_backends,
+            Mischief.lose_commits, Mischief.time_out_statements, Mischief.fill_connections, Mischief.slow_postgres,
+            Mischief.stall_postgres, Mischief.freeze_postgres,
+        ],
+        10.0,
+    ),
+    (
+        [
+            Mischief.kill_redis, Mischief.empty_redis, Mischief.pause_redis, Mischief.freeze_redis, Mischief.cut_redis,
+            Mischief.stall_redis, Mischief.slow_redis, Mischief.meddle, Mischief.meddle,
+        ],
+        6.0,
+    ),
+    ([Mischief.set_clock], 10.0),
+]  # fmt: skip
+
+
+async def rage(fleet: Fleet, seed: int, seconds: float) -> list[str]:
+    """All sources at once, for so long; afterwards lines and clock are whole again. Gives all that was done."""
+    ends = time.monotonic() + seconds
+    sources = [Mischief(fleet, f"{seed} {number}") for number in range(len(_SOURCES))]
+    await asyncio.gather(
+        *(source.go_on(faults, pause, ends) for source, (faults, pause) in zip(sources, _SOURCES, strict=True))
+    )
+    fleet.clock.write_text("0")
+    for line in fleet.lines.values():
+        line.mend()
+    return [name for source in sources for name in source.log]

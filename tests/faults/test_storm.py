@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.driver import Client
 from tests.faults.length import SECONDS, SEED
-from tests.faults.mischief import Mischief
-from tests.faults.scene import scene
+from tests.faults.mischief import rage
+from tests.faults.scene import Scene, scene
 
 #: Clients, and seconds between two triggers of each.
-_CLIENTS, _PAUSE = 16, 0.2
+_CLIENTS, _PAUSE = 24, 0.2
 _WATCHERS = 3
 
 pytestmark = pytest.mark.timeout(SECONDS + 400)
@@ -27,9 +26,7 @@ async def test_no_promise_is_broken_in_a_storm(tmp_path: Path) -> None:
     print(f"STORM_SEED={SEED} STORM_SECONDS={SECONDS:g}")
     async with scene(tmp_path, SEED) as drill:
         await drill.client.save_random(30, drill.ledger)
-        mischief = Mischief(drill.fleet, SEED)
-        await _storm(drill.client, mischief)
-        print(Counter(name for _, name in mischief.log))
+        print(Counter(await _storm(drill)))
         await drill.fleet.ready()
         calm = time.monotonic()
         await drill.settle(200)
@@ -40,12 +37,14 @@ async def test_no_promise_is_broken_in_a_storm(tmp_path: Path) -> None:
     assert not violations, "\n".join(map(str, violations[:40]))
 
 
-async def _storm(client: Client, mischief: Mischief) -> None:
+async def _storm(drill: Scene) -> list[str]:
+    """Runs, and trouble for them; what was done."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_CLIENTS):
-            tasks.create_task(client.drive(_PAUSE, stop))
+            tasks.create_task(drill.client.drive(_PAUSE, stop))
         for _ in range(_WATCHERS):
-            tasks.create_task(client.watch(stop))
-        await mischief.rage(SECONDS)
+            tasks.create_task(drill.client.watch(stop))
+        done = await rage(drill.fleet, SEED, SECONDS)
         stop.set()
+    return done
