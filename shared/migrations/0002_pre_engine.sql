@@ -579,8 +579,9 @@ BEGIN
         DELETE FROM open_steps
         WHERE run_id = u_run[i] AND node_id = u_node[i] AND item = u_item[i]
           -- Without a claim it must be ready for the same reason: a step that has begun to wait meanwhile, and was woken, is
-          -- the same row and another turn.
+          -- the same row and another turn. Further attempts are claimed.
           AND CASE WHEN u_claim[i] IS NULL THEN status = 'ready' AND wake IS NOT DISTINCT FROM u_wake[i]
+                                                AND NOT (claim_first AND attempt > 1)
                    ELSE claim_id = u_claim[i] END;
         IF FOUND THEN
             held := held + 1;

@@ -16,7 +16,7 @@ from shared.store.cancel import cancel_runs
 from shared.store.results import MAX_RUN_OUTPUT
 from tests.calls import CALLED, beside, call, children_of, pair, payload_of, runs_of, settle
 from tests.engine import Engine, Gates, eventually, first, graph, mint, registry, start_run, workflow
-from tests.rows import advance, assert_sound, error_of, opening, output_of, steps_of
+from tests.rows import advance, assert_sound, error_of, opening, output_of, result, steps_of
 from worker.commits import Commits
 
 INNER = {"value": "{{ t.payload.n }}"}
@@ -453,3 +453,16 @@ async def test_repeated_messages_start_no_second_child(database_url, database):
         "SELECT count(*) FROM runs WHERE parent_run_id IS NOT NULL GROUP BY parent_run_id, parent_node_id"
     )
     assert [row["count"] for row in counts] == [1] * 40
+
+
+async def test_a_late_worker_does_not_begin_the_next_attempt(database):
+    """A worker that read the first attempt without a claim cannot take the second one: that one is claimed."""
+    flow = await workflow(database, *graph("t>fa", t=CALLED))
+    run_id = await start_run(database, flow)
+    await commit_all(database, calling(run_id, "t", flow, waits=False))
+    failed = [result("t", status="retried")]
+    again = opening("t", "ready", attempt=2)
+    await commit_all(database, advance(run_id, "t", results=failed, openings=[again], wake="child"))
+    late = await commit_all(database, calling(run_id, "t", flow, waits=False))
+    assert late.held == {}
+    assert len(await children_of(database, run_id)) == 1
