@@ -69,7 +69,7 @@ async def test_an_effect_runs_apart_and_goes_on(database_url, database, notes):
             a={"value": "{{ run.id }} \ud800"},
             f1={"value": "{{ a.value }}"},
         )
-        await engine.finish(run_id, until="completed")
+        await engine.finish(run_id, until="completed", seconds=60)
         output = await output_of(database, run_id, "a")
         assert output["apart"] is True
         assert (await output_of(database, run_id, "f1")) == {"value": output["value"], "apart": True}
@@ -89,7 +89,7 @@ async def test_an_effect_that_crashes_apart_fails_for_good(database_url, databas
         run_id = await run_apart(
             engine, database, "t>x t>a", "a", a={"name": how, "retry": RETRY if how != "memory" else None}
         )
-        await engine.finish(run_id, until="failed")
+        await engine.finish(run_id, until="failed", seconds=60)
         error = await error_of(database, run_id, "a")
     assert error["code"] == ("internal_error" if how == "memory" else "worker_crashed")
     assert notes.read_text().count(":a:- apart") == 1
@@ -101,7 +101,7 @@ async def test_an_effect_that_hangs_its_process_is_killed(database_url, database
     """It gets its timeout and the time to start, no more."""
     async with Engine.running(database_url, killers.known()) as engine:
         run_id = await run_apart(engine, database, "t>x t>a", "a", a={"name": "spin", "timeout": 0.5})
-        await engine.finish(run_id, until="failed")
+        await engine.finish(run_id, until="failed", seconds=60)
     error = await error_of(database, run_id, "a")
     assert error["code"] == "worker_crashed"
     assert "hangs" in error["message"]
@@ -116,7 +116,7 @@ async def test_the_pure_node_that_crashes_is_the_one_that_fails(database_url, da
         run_id = await run_apart(
             engine, database, spec, "t", crashes=1, f1={"value": 1}, f2={"name": how, "continue_on_error": caught}
         )
-        await engine.finish(run_id, until="completed" if caught else "failed")
+        await engine.finish(run_id, until="completed" if caught else "failed", seconds=60)
         assert (await error_of(database, run_id, "f2"))["code"] == "worker_crashed"
     steps = {"t": "success", "f1": "success", "f2": "failed"} | ({"f3": "success"} if caught else {})
     assert await steps_of(database, run_id) == steps
@@ -126,7 +126,7 @@ async def test_the_pure_node_behind_an_effect_is_the_one_that_fails(database_url
     """An effect whose walk crashes behind it succeeds apart; it was called once more with the same key."""
     async with Engine.running(database_url, killers.known()) as engine:
         run_id = await run_apart(engine, database, "t>x t>a a>f1", "a", f1={"name": "segfault"})
-        await engine.finish(run_id, until="failed")
+        await engine.finish(run_id, until="failed", seconds=60)
     assert await steps_of(database, run_id) == {"t": "success", "x": "success", "a": "success", "f1": "failed"}
 
 
@@ -150,7 +150,7 @@ async def test_everything_a_walk_does_runs_apart(database_url, database, notes):
         )
         await engine.idle()
         await database.execute("UPDATE open_steps SET crashes = 1")
-        await engine.finish(run_id, until="completed")
+        await engine.finish(run_id, until="completed", seconds=60)
     assert (await steps_of(database, run_id)).keys() >= {"t", "c", "d", "i", "f1", "f2"}
 
 
@@ -159,7 +159,7 @@ async def test_failures_cross_over_as_they_are(database_url, database, notes):
     retry = {"max_attempts": 2, "delay": 0, "on": ["error"]}
     async with Engine.running(database_url, killers.known()) as engine:
         run_id = await run_apart(engine, database, "t>x t>a", "a", a={"name": "raise", "retry": retry})
-        await engine.finish(run_id, until="failed")
+        await engine.finish(run_id, until="failed", seconds=60)
     assert (await error_of(database, run_id, "a"))["code"] == "internal_error"
     assert await database.fetchval("SELECT count(*) FROM steps WHERE node_id = 'a'") == 2
 
@@ -183,7 +183,7 @@ async def test_two_crashes_are_needed_for_an_effect(database_url, database, note
     """After one crash it still runs here."""
     async with Engine.running(database_url, registry()) as engine:
         run_id = await run_apart(engine, database, "t>x t>a", "a", crashes=1)
-        await engine.finish(run_id, until="completed")
+        await engine.finish(run_id, until="completed", seconds=60)
     assert not notes.exists()
 
 
@@ -201,5 +201,5 @@ async def test_a_process_that_cannot_start_is_not_the_steps_fault(database_url, 
         assert len(engine.held) == 0
         isolate(engine, Isolation(killers.APART))
         await engine.take(Reference(run_id, "a", "-", claim=True))
-        await engine.finish(run_id, until="completed")
+        await engine.finish(run_id, until="completed", seconds=60)
     assert (await output_of(database, run_id, "a"))["apart"] is True
