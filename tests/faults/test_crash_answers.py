@@ -54,7 +54,7 @@ class Asking(World):
 
 
 @pytest.mark.parametrize("keep_messages", [True, False], ids=["messages are kept", "messages are lost"])
-async def test_answers_are_used_wherever_a_worker_died(database_url, broker_url, keep_messages):
+async def test_answers_are_used_wherever_a_worker_died(database_url: str, broker_url: str, keep_messages: bool) -> None:
     """At each point: the run completes with the first answer of each wait, and nothing that was durable runs again."""
     async with Asking.of(database_url, broker_url, ASKING) as world:
         calm = await world.run()

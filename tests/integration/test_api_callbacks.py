@@ -24,7 +24,7 @@ from tests.rows import assert_sound, output_of
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-FIELDS = [
+FIELDS: list[dict[str, Any]] = [
     {"name": "email", "type": "email", "label": "Your e-mail", "required": True},
     {"name": "count", "type": "integer", "minimum": 1, "maximum": 5, "default": 2},
     {"name": "size", "type": "select", "choices": ["S", "M"], "help": "Which size?"},
