@@ -40,7 +40,7 @@ class Death(NamedTuple):
 
 
 class Ledger:
-    """What effects did. The first attempt of ``r`` and every attempt of ``e`` fail.
+    """What effects did. The first attempt of ``r``, every attempt of ``e``, and ``g`` in the item ``1`` fail.
 
     Attributes:
         calls: (node, item, attempt) for each time an effect was made.
@@ -50,7 +50,9 @@ class Ledger:
 
     def __init__(self, pool: asyncpg.Pool, shape: Graph) -> None:
         self._pool = pool
-        self._before = _ancestors(shape)
+        # Iterators end behind what lies in their bodies.
+        iterators = {node["id"] for node in shape[0] if node["data"]["componentId"] == "iterator"}
+        self._before = {name: before - iterators for name, before in _ancestors(shape).items()}
         self.calls: list[tuple[str, str, int]] = []
         self.keys: set[str] = set()
         self.early: list[str] = []
@@ -65,7 +67,7 @@ class Ledger:
         self.early.extend(f"{context.node_id} before {name}" for name in self._before[context.node_id] - durable)
         self.calls.append((context.node_id, context.item, context.attempt))
         self.keys.add(context.idempotency_key)
-        if context.node_id == "e" or (context.node_id, context.attempt) == ("r", 1):
+        if context.node_id == "e" or (context.node_id, context.attempt, context.item) in {("r", 1, "-"), ("g", 1, "1")}:
             raise StepFailedError("refused", "The far side refused.", category="error")
         return Outcome({"value": data.value, "attempt": context.attempt})
 

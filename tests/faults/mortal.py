@@ -89,33 +89,31 @@ class Grave:
             await asyncio.wait(left)
 
 
-class MortalPool:
-    """A pool whose statements pass points."""
+class MortalConnection:
+    """Statements that pass points; one transaction's, or a pool's, each in a transaction of its own."""
 
-    def __init__(self, pool: asyncpg.Pool, grave: Grave) -> None:
-        self._pool = pool
+    def __init__(self, connection: Any, grave: Grave, *, in_transaction: bool = False) -> None:
+        self._connection = connection
         self._grave = grave
+        self._in_transaction = in_transaction
 
     async def fetch(self, query: str, *args: Any) -> Any:
-        return await self._through(query, lambda: self._pool.fetch(query, *args), args)
+        return await self._through(query, lambda: self._connection.fetch(query, *args), args)
 
     async def fetchrow(self, query: str, *args: Any) -> Any:
-        return await self._through(query, lambda: self._pool.fetchrow(query, *args), args)
+        return await self._through(query, lambda: self._connection.fetchrow(query, *args), args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        return await self._through(query, lambda: self._connection.fetchval(query, *args), args)
 
     async def execute(self, query: str, *args: Any) -> Any:
-        return await self._through(query, lambda: self._pool.execute(query, *args), args)
+        return await self._through(query, lambda: self._connection.execute(query, *args), args)
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator["MortalConnection"]:
-        """A connection for a transaction; it is lost with the worker, and what was not committed with it."""
-        async with self._pool.acquire() as connection:
-            yield MortalConnection(self, connection)
-
-    async def _through(self, query: str, send: Send, args: Sequence[Any], *, alone: bool = True) -> Any:
+    async def _through(self, query: str, send: Send, args: Sequence[Any]) -> Any:
         name = _NAMES[query]
         about = f"{name} {','.join(args[1])}" if name in {"commit", "claim", "load"} else name
         await self._grave.point(f"{about}: not sent")
-        if alone and name in _WRITES:
+        if name in _WRITES and not self._in_transaction:
             await self._grave.launch(f"{about}: under way", send, under_claim=name == "commit" and None not in args[3])
         answer = await self._carry_out(send)
         await self._grave.point(f"{about}: not answered")
@@ -128,33 +126,34 @@ class MortalPool:
         sending.add_done_callback(self._grave.sent.discard)
         return await asyncio.shield(sending)
 
-
-class MortalConnection:
-    """A connection whose statements, and whose COMMIT, pass points."""
-
-    def __init__(self, pool: MortalPool, connection: Any) -> None:
-        self._pool = pool
-        self._connection = connection
-
-    async def fetch(self, query: str, *args: Any) -> Any:
-        return await self._pool._through(query, lambda: self._connection.fetch(query, *args), args, alone=False)
-
-    async def execute(self, query: str, *args: Any) -> Any:
-        return await self._pool._through(query, lambda: self._connection.execute(query, *args), args, alone=False)
-
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """All of it or nothing; the worker may die before COMMIT is sent, or before its answer comes."""
+        """A transaction that is rolled back if the worker dies before its end is sent."""
         transaction = self._connection.transaction()
         await transaction.start()
+        self._in_transaction = True
         try:
             yield
-            await self._pool._grave.point("COMMIT: not sent")
+            await self._grave.point("end of a transaction: not sent")
         except BaseException:
-            await transaction.rollback()
+            await asyncio.shield(transaction.rollback())
             raise
-        await self._pool._carry_out(transaction.commit)
-        await self._pool._grave.point("COMMIT: not answered")
+        await self._carry_out(transaction.commit)
+        await self._grave.point("end of a transaction: not answered")
+
+
+class MortalPool(MortalConnection):
+    """A pool of such connections."""
+
+    def __init__(self, pool: asyncpg.Pool, grave: Grave) -> None:
+        super().__init__(pool, grave)
+        self._pool = pool
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[MortalConnection]:
+        """A connection for a while."""
+        async with self._pool.acquire() as connection:
+            yield MortalConnection(connection, self._grave)
 
 
 class Mortal:

@@ -23,12 +23,20 @@ WHOLE = graph(
 )
 #: Two effects at once, one of which fails the run.
 FAILING = graph("t>a a>b a>e b>fj e>fj fj>c")
+#: Three items, two at once, one of which fails; and what follows from their results.
+ITEMS = graph(
+    "t>i i>a:item a>fb fb>g i>c:done",
+    i={"component": "iterator", "items": [10, 20, 30], "concurrency": 2, "on_item_error": "continue"},
+    a={"value": "{{ i.item }}"},
+    c={"value": "{{ i.count }}"},
+)
 
 
 @pytest.mark.parametrize("keep_messages", [True, False], ids=["messages are kept", "messages are lost"])
-async def test_a_run_ends_the_same_wherever_its_worker_died(database_url, broker_url, keep_messages):
+@pytest.mark.parametrize("shape", [WHOLE, ITEMS], ids=["a whole graph", "items"])
+async def test_a_run_ends_the_same_wherever_its_worker_died(database_url, broker_url, keep_messages, shape):
     """At each point of a run with everything in it: same results, nothing durable made again, no counter lost."""
-    async with World.of(database_url, broker_url, WHOLE) as world:
+    async with World.of(database_url, broker_url, shape) as world:
         calm = await world.run()
         expected, calls = await story(world.pool, calm.run_id), Counter(world.ledger.calls)
         assert set(calls.values()) == {1}
@@ -43,7 +51,7 @@ async def test_a_run_ends_the_same_wherever_its_worker_died(database_url, broker
             assert sum(made.values()) <= sum(calls.values()) + 1, name
             assert not death.durable & set(death.later), name
             assert world.ledger.early == [], name
-            assert len(world.ledger.keys) == len({node for node, _, _ in calls}), name
+            assert len(world.ledger.keys) == len({call[:2] for call in calls}), name
         await assert_sound(world.pool)
         assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
         assert len(world.heir.held) == 0

@@ -109,7 +109,7 @@ class Shape:
         attempts = planned.settings.retry.max_attempts if planned.settings.retry else 1
         if handle == "error":
             return Fate(handle, attempts)
-        if not planned.settings.continue_on_error and random.random() < 0.08:
+        if not planned.settings.continue_on_error and random.random() < (0.25 if item != "-" else 0.08):
             return Fate(FAILS, attempts)
         if planned.mode is Mode.PURE and not planned.scope and random.random() < 0.03:
             return Fate(handle, 0, random.choice(["completed", "failed"]))
@@ -209,7 +209,7 @@ def _level(draw: st.DrawFn, prefix: str, depth: int, size: int) -> tuple[list[Ra
     for raw in nodes:
         if raw["data"]["componentId"] == "http" and draw(st.booleans()):
             raw["data"]["retry"] = {"max_attempts": draw(st.integers(2, 3)), "delay": 2, "on": ["error"]}
-    if depth and draw(st.booleans()):
+    if depth and draw(st.integers(0, 3)):
         _add_iterator(draw, nodes, edges, prefix, depth, size)
     return nodes, edges
 
@@ -230,7 +230,7 @@ def _add_iterator(draw: st.DrawFn, nodes: list[Raw], edges: list[Raw], prefix: s
     name = f"{prefix}w"
     behind = draw(st.sampled_from(nodes))
     each = node(name, _EACH, refs=[], continue_on_error=draw(st.booleans()))
-    body, inside = _level(draw, f"{name}_", depth - 1, max(2, size // 2))
+    body, inside = _level(draw, f"{name}_", depth - 1, size // 2 + 2)
     first = f"{name}_n0"
     for raw in inside:
         if raw["source"] == first:

@@ -15,7 +15,7 @@ from shared.lanes import Reference
 from shared.store.advance import Key
 from tests.engine import LINKS
 from tests.property.simulation_clock import VirtualClock
-from tests.property.simulation_database import Memory
+from tests.property.simulation_database import LEASE, Memory
 from tests.property.simulation_graphs import FAILS, Shape, expected
 from tests.property.simulation_nodes import SimulatedNode
 from tests.property.simulation_workers import Carry, Request, Worker
@@ -27,8 +27,22 @@ _ROUNDS: Final = 300
 #: How often each thing happens, of 100 times.
 _WEIGHTS: Final = dict(
     zip(
-        ("deliver", "drop", "work", "flush", "land", "stray", "die", "stop", "beat", "time", "duties", "cancel"),
-        (18, 2, 35, 10, 11, 3, 2, 1, 6, 5, 6, 1),
+        (
+            "deliver",
+            "drop",
+            "work",
+            "flush",
+            "land",
+            "stray",
+            "die",
+            "stop",
+            "beat",
+            "time",
+            "stall",
+            "duties",
+            "cancel",
+        ),
+        (18, 2, 35, 10, 11, 3, 2, 1, 6, 3, 2, 6, 1),
         strict=True,
     )
 )
@@ -178,7 +192,8 @@ class World:
             "die": lambda: self.die(pick),
             "stop": lambda: self.stop(pick),
             "beat": lambda: self.beat(pick),
-            "time": lambda: self.pass_time((0.5, 2.0, 3.5, 7.0, 30.0)[pick % 5]),
+            "time": lambda: self.pass_time((0.5, 2.0, 3.5, 30.0)[pick % 4]),
+            "stall": self.stall,
             "duties": self.do_duties,
             "cancel": lambda: self.cancel(pick) if rare else None,
         }
@@ -191,6 +206,11 @@ class World:
         self.wake()
         self.top_up()
         self.resend()
+
+    def stall(self) -> None:
+        """All workers stand still for longer than a lease, and a scheduler notices first."""
+        self.pass_time(LEASE + 1)
+        self.do_duties()
 
     def finish(self) -> None:
         """Let everything have its turn until all runs are terminal."""

@@ -75,6 +75,10 @@ class Schedules(RuleBasedStateMachine):
         self.world.pass_time(seconds)
 
     @rule()
+    def stall(self) -> None:
+        self.world.stall()
+
+    @rule()
     def look_after(self) -> None:
         self.world.do_duties()
 
