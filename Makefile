@@ -40,6 +40,8 @@ bench: $(READY) ## Measure the figures of docs/performance.md (ARGS: which).
 
 drills: $(READY) ## Kill, stop and empty things while runs are in flight for STORM_SECONDS (600); STORM_SEED repeats one.
 	STORM_SECONDS=$(or $(STORM_SECONDS),600) $(BIN)/pytest -s tests/faults $(ARGS)
+	SIMULATION_SCHEDULES=$(or $(SIMULATION_SCHEDULES),20000) SIMULATION_SEQUENCES=$(or $(SIMULATION_SEQUENCES),300) \
+		$(BIN)/pytest tests/property/test_simulation.py tests/property/test_simulation_fidelity.py $(ARGS)
 
 lock: $(UV) ## Refresh requirements.lock from pyproject.toml (ARGS=--upgrade: to the newest versions).
 	$(UV) pip compile --quiet --python $(BIN)/python --universal --generate-hashes --python-version 3.11 \
