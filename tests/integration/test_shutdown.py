@@ -149,7 +149,7 @@ async def test_a_process_under_load_is_gone_when_the_grace_period_ends(
 ):
     """Fifty calls that take longer are aborted, and every step of them is handed back uncounted.
 
-    Of so short a grace period a tenth of a second is kept for that and the interpreter's own end, so there is some slack.
+    Of so short a grace period a tenth of a second is kept for that and the interpreter's own end, hence the slack.
     """
     process = await asyncio.to_thread(worker_on, database_url)
     await start_waiting(database, database_url, broker_url, 50)
