@@ -1186,7 +1186,7 @@ BEGIN
                 RETURN NEXT;
                 IF flag OR called OR status = 'failed' THEN
                     FOR made IN SELECT * FROM run_ended(run) LOOP
-                        kind := CASE WHEN made.run_id > run THEN 'run' ELSE 'join' END;
+                        kind := CASE WHEN made.run_id = ANY (u_caller) THEN 'join' ELSE 'run' END;
                         unit := made.priority;
                         run_id := made.run_id;
                         node_id := made.node_id;

@@ -74,7 +74,8 @@ SELECT DISTINCT run_id FROM open_steps WHERE workflow_id = $1 ORDER BY run_id LI
 -- name: after
 -- What follows from the ends of runs, in the transaction that ends them: `run_ended` in shared/schema.sql. Gives the steps
 -- that may run now.
-SELECT o.run_id, o.node_id, o.item, o.run_id > x.id AS starts FROM unnest($1::uuid[]) AS x (id)
+SELECT o.run_id, o.node_id, o.item, o.run_id IS DISTINCT FROM (SELECT parent_run_id FROM runs WHERE id = x.id) AS starts
+FROM unnest($1::uuid[]) AS x (id)
 CROSS JOIN LATERAL run_ended(x.id) AS o;
 
 -- name: unsend

@@ -326,9 +326,7 @@ async def follow_up(connection: Executes, advances: Sequence[Advance], committed
 
 
 async def _start_children(connection: Executes, calls: Sequence[Sequence[Any]], committed: Committed) -> None:
-    for run_id, node_id, item, priority, is_new in await connection.fetch(
-        _SQL["start_children"], *_columns(calls, 7)
-    ):
+    for run_id, node_id, item, priority, is_new in await connection.fetch(_SQL["start_children"], *_columns(calls, 7)):
         reference = Reference(run_id, node_id, item, claim=False)
         committed.bells.append(Doorbell(reference, priority, new=is_new))
         committed.started.extend([TriggerType.WORKFLOW] if is_new else [])
