@@ -17,10 +17,11 @@ import psutil
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from shared.broker import NAMESPACE
+from shared.lanes import QUEUES
 from tests.faults.fleet import SERVICES, Fleet
 
 Fault = Callable[["Mischief"], Awaitable[None]]
-_QUEUES: Final = ("high", "normal", "low")
 _OUT_OF_REACH: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, psutil.Error, TimeoutError)
 #: Seconds: longer than a lease.
 _LONG: Final = 8.0
@@ -31,6 +32,7 @@ class Mischief:
 
     Attributes:
         log: what it did, fault by fault.
+        meddled: how many messages it dropped or repeated.
     """
 
     def __init__(self, fleet: Fleet, seed: int | str) -> None:
@@ -38,6 +40,7 @@ class Mischief:
         self._chance = Random(seed)
         self._kept: list[tuple[str, bytes]] = []
         self.log: list[str] = []
+        self.meddled = 0
 
     async def go_on(self, faults: Sequence[Fault], pause: float, ends: float) -> None:
         """One fault after the other, ``pause`` seconds apart on average, until a moment of the monotonic clock."""
@@ -219,8 +222,8 @@ class Mischief:
         try:
             await asyncio.sleep(1)
             async with redis.asyncio.Redis.from_url(self._fleet.valkey.url, socket_timeout=2) as client:
-                for queue in _QUEUES:
-                    await self._mix(client, f"edgewise:{queue}")
+                for queue in QUEUES:
+                    await self._mix(client, f"{NAMESPACE}:{queue}")
         finally:
             line.mend()
 
@@ -235,6 +238,7 @@ class Mischief:
         repeated: dict[Any, Any] = {f"{self._chance.getrandbits(64):x}".encode(): body for body in copies}
         if repeated:
             await client.hset(f"{name}.msgs", mapping=repeated)
+        self.meddled += len(ids) - len(kept) + len(repeated)
         mixed = [*kept, *repeated]
         self._chance.shuffle(mixed)
         await client.delete(name)
