@@ -11,10 +11,11 @@ import asyncpg
 
 from shared.db import open_pool
 from shared.errors import StepFailedError
-from shared.ids import Prefix, decode
+from shared.ids import Prefix, decode, encode
 from shared.lanes import Reference
 from shared.nodes.base import Outcome, StepContext
 from shared.store.cancel import cancel_runs
+from tests.calls import beside
 from tests.duties import Replica
 from tests.engine import Effect, Engine, Flow, Graph, Mailbox, ProbeData, first, registry, start_run, wake_due, workflow
 from tests.faults.mortal import Grave, Mortal
@@ -64,7 +65,9 @@ class Ledger:
             StepFailedError: where it is to fail.
         """
         durable = {node_id for node_id, _, _ in await story(self._pool, decode(Prefix.RUN, context.run_id))}
-        self.early.extend(f"{context.node_id} before {name}" for name in self._before[context.node_id] - durable)
+        self.early.extend(
+            f"{context.node_id} before {name}" for name in self._before.get(context.node_id, set()) - durable
+        )
         self.calls.append((context.node_id, context.item, context.attempt))
         self.keys.add(context.idempotency_key)
         if context.node_id == "e" or (context.node_id, context.attempt, context.item) in {("r", 1, "-"), ("g", 1, "1")}:
@@ -86,14 +89,17 @@ class World:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, url: str, broker_url: str, shape: Graph) -> AsyncIterator["World"]:
-        """A world whose workflow has this graph."""
+    async def of(
+        cls, url: str, broker_url: str, shape: Graph, *, called: Graph | None = None
+    ) -> AsyncIterator["World"]:
+        """A world whose workflow has this graph; its node ``c`` calls the other one, if there is one."""
         async with AsyncExitStack() as stack:
             pool = await open_pool(url, size=8, name="test")
             stack.push_async_callback(pool.close)
             replica = await stack.enter_async_context(Replica.running(url, broker_url))
             await replica.queued.mark_epoch()
-            world = cls(url, pool, replica, await workflow(pool, *shape), shape)
+            flow = await (workflow(pool, *shape) if called is None else _calling(pool, shape, called))
+            world = cls(url, pool, replica, flow, shape)
             world.heir = await stack.enter_async_context(Engine.running(url, registry(world.effect), lease=600.0))
             yield world
 
@@ -195,9 +201,11 @@ class World:
 
 
 async def story(pool: asyncpg.Pool, run_id: UUID) -> Story:
-    """How each attempt of a run ended; when a delay ended is left out."""
+    """How each attempt of a run, and of one it called, ended; when a delay ended and the other's id are left out."""
     records = await pool.fetch(
-        "SELECT node_id, item, attempt, status, handle, output, error FROM steps WHERE run_id = $1", run_id
+        "SELECT node_id, item, attempt, status, handle, output, error FROM steps WHERE run_id = $1"
+        " OR run_id IN (SELECT id FROM runs WHERE parent_run_id = $1)",
+        run_id,
     )
     return {
         (record["node_id"], record["item"], record["attempt"]): (
@@ -212,7 +220,17 @@ async def story(pool: asyncpg.Pool, run_id: UUID) -> Story:
 
 def _timeless(output: str | None) -> Any:
     value = json.loads(output) if output else None
-    return "a time" if isinstance(value, dict) and "resumed_at" in value else value
+    return {**value, **dict.fromkeys({"resumed_at", "run_id"} & value.keys())} if isinstance(value, dict) else value
+
+
+async def _calling(pool: asyncpg.Pool, shape: Graph, called: Graph) -> Flow:
+    """A workflow whose node ``c`` calls another one."""
+    callee = await workflow(pool, *called)
+    for node in shape[0]:
+        if node["id"] == "c":
+            target = encode(Prefix.WORKFLOW, callee.workflow_id)
+            node["data"] = {"componentId": "trigger_workflow", "workflow_id": target}  # type: ignore[index]
+    return await beside(pool, callee, shape)
 
 
 def _ancestors(shape: Graph) -> dict[str, set[str]]:

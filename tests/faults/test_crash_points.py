@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from tests.calls import CALLED
 from tests.engine import graph
 from tests.faults.crashes import World, story
 from tests.rows import assert_sound
@@ -21,6 +22,8 @@ WHOLE = graph(
     e={"continue_on_error": True, "value": "{{ r.attempt }}"},
     fz={"join": "any", "value": "{{ a.attempt }}-{{ x.attempt }}"},
 )
+#: What a node calls: a chain with an effect.
+CALLED_GRAPH = graph("t>fq fq>h h>fs", t=CALLED)
 #: Two effects at once, one of which fails the run.
 FAILING = graph("t>a a>b a>e b>fj e>fj fj>c")
 #: Three items, two at once, one of which fails; and what follows from their results.
@@ -55,6 +58,26 @@ async def test_a_run_ends_the_same_wherever_its_worker_died(database_url, broker
         await assert_sound(world.pool)
         assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
         assert len(world.heir.held) == 0
+
+
+async def test_a_run_and_the_run_it_calls_end_the_same_wherever_their_worker_died(database_url, broker_url):
+    """One child at every point, its end and the caller's next step together; nothing durable is made again."""
+    calling = graph("t>a a>c c>b")
+    async with World.of(database_url, broker_url, calling, called=CALLED_GRAPH) as world:
+        calm = await world.run()
+        expected, calls = await story(world.pool, calm.run_id), set(world.ledger.calls)
+        assert {call[0] for call in calls} == {"a", "h", "b"}
+        for number, name in enumerate(calm.passed, 1):
+            death = await world.run(number, keep_messages=number % 2 == 0)
+            assert await world.status(death.run_id) == "completed", name
+            assert await story(world.pool, death.run_id) == expected, name
+            assert set(world.ledger.calls) == calls, name
+            assert not death.durable & set(death.later), name
+            assert world.ledger.early == [], name
+        children = await world.pool.fetch("SELECT count(*) FROM runs WHERE depth = 1 GROUP BY parent_run_id")
+        assert [count for (count,) in children] == [1] * (len(calm.passed) + 1)
+        await assert_sound(world.pool)
+        assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
 
 
 async def test_steps_that_overlap_end_the_same_wherever_their_worker_died(database_url, broker_url):
