@@ -41,7 +41,7 @@ class Grave:
     """
 
     def __init__(self, fatal: int = 0) -> None:
-        self._fatal = fatal
+        self.fatal = fatal
         self.passed: list[str] = []
         self.dead = asyncio.Event()
         self.under_way: Send | None = None
@@ -53,7 +53,7 @@ class Grave:
         """Pass a point; whether the worker is dead then."""
         if not self.dead.is_set():
             self.passed.append(name)
-            if len(self.passed) == self._fatal:
+            if len(self.passed) == self.fatal:
                 self.dead.set()
         return self.dead.is_set()
 

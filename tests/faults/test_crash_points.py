@@ -5,14 +5,18 @@ carried out only after the worker was declared dead), when it was carried out an
 after each message; before and after each effect. A second worker and the scheduler's duties take the run from there.
 """
 
+import asyncio
+import sys
 from collections import Counter
 
 import pytest
 
+from shared.db import open_pool
+from shared.store import duties
 from tests.calls import CALLED
-from tests.engine import graph
+from tests.engine import Engine, eventually, graph, start_run, workflow
 from tests.faults.crashes import World, story
-from tests.rows import assert_sound
+from tests.rows import assert_sound, steps_of
 
 #: A pure chain, an effect, a fork of two, a join, a retry, a delay, an error handle, and what it skips.
 WHOLE = graph(
@@ -129,3 +133,37 @@ async def test_a_run_that_is_cancelled_while_nobody_knows_of_the_death_starts_no
             assert await world.status(death.run_id) == ("completed" if ended else "cancelled"), name
         await assert_sound(world.pool)
         assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
+
+
+async def test_a_worker_process_that_ends_at_a_point_is_succeeded(database_url):
+    """Real processes, gone with their connections and with a statement under way: the run completes all the same."""
+    pool = await open_pool(database_url, size=4, name="test")
+    flow = await workflow(pool, *graph("t>a a>b a>c b>fj c>fj"))
+    async with Engine.running(database_url, lease=600.0) as heir:
+        for point in (2, 10, 18, 26):
+            run_id = await start_run(pool, flow)
+            command = [sys.executable, "-m", "tests.faults.mortal_process", database_url, str(run_id), "t", str(point)]
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            made = dict(line.split() for line in (await process.communicate())[0].decode().splitlines())
+            assert process.returncode == 9, point
+            assert len(set(made.values())) == len(made)
+            await pool.execute(
+                "UPDATE incarnations SET heartbeat_at = now() - interval '1 h' WHERE id <> $1", heir.incarnation.id
+            )
+            await eventually(lambda run_id=run_id: _is_finished_by(heir, run_id))
+            assert await steps_of(pool, run_id) == dict.fromkeys(["t", "a", "b", "c", "fj"], "success"), point
+        await assert_sound(pool)
+    await pool.close()
+
+
+async def _is_finished_by(heir, run_id):
+    """One turn of the scheduler and of the heir; whether the run has completed."""
+    await heir.outside.execute(
+        "UPDATE open_steps SET sent_at = NULL, sends = 0, claim_first = true WHERE status = 'ready'"
+    )
+    async with heir.outside.acquire() as connection:
+        await duties.rescue(connection, judge=True, lease=6.0, limit=100)
+        heir.mailbox.announce((await duties.top_up(connection, window=100, limit=100)).doorbells)
+    await heir.follow()
+    await heir.idle()
+    return await heir.outside.fetchval("SELECT status FROM runs WHERE id = $1", run_id) == "completed"
