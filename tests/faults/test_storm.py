@@ -18,7 +18,7 @@ from tests.faults.scene import Scene, scene
 _CLIENTS, _PAUSE = 24, 0.2
 _WATCHERS = 3
 
-pytestmark = pytest.mark.timeout(SECONDS + 400)
+pytestmark = pytest.mark.timeout(2 * SECONDS + 400)
 
 
 async def test_no_promise_is_broken_in_a_storm(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ async def test_no_promise_is_broken_in_a_storm(tmp_path: Path) -> None:
         print(Counter(await _storm(drill)))
         await drill.fleet.ready()
         calm = time.monotonic()
-        await drill.settle(200)
+        await drill.settle(120 + SECONDS / 2)
         print(f"all runs had ended {time.monotonic() - calm:.1f} s after everything was whole again")
         violations = await drill.check()
         kinds = Counter(one.kind for one in violations)
