@@ -10,9 +10,9 @@ from api.backlog import Backlog
 from api.run_graphs import RunGraphs
 from api.webhook_targets import WebhookTargets
 from shared.config import Config
-from shared.db import Clock
+from shared.db import Clock, Executes
 from shared.ids import Mint
-from shared.ingest import Accepted, Executes, Trigger
+from shared.ingest import Accepted, Trigger
 from shared.lanes import Doorbell
 from shared.links import Links
 from shared.nodes.registry import Registry

@@ -7,7 +7,7 @@ mode may stand between.
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
@@ -42,6 +42,18 @@ DATABASE_ERRORS: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, asyncpg.Post
 
 #: Seconds a statement of a request or a batch may take before it counts as a failed connection.
 STATEMENT_TIMEOUT = 30.0
+
+
+class Executes(Protocol):
+    """A connection, or a pool that lends one for a statement."""
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Run a statement and give its rows."""
+        ...
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Run a statement."""
+        ...
 
 
 async def open_pool(url: str, *, size: int, name: str, statement_timeout: float = STATEMENT_TIMEOUT) -> asyncpg.Pool:

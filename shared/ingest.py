@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from time import monotonic, perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from shared.batcher import Batcher
 from shared.broker import Announcer
-from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock
+from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock, Executes
 from shared.errors import UnavailableError
 from shared.ids import Mint, Prefix, encode
 from shared.lanes import LIGHT_SHARE, Doorbell, Reference
@@ -137,14 +137,6 @@ class Window:
         self._during = Counter()
         now = self._now()
         self._bulk_until = {workflow: until for workflow, until in self._bulk_until.items() if until > now}
-
-
-class Executes(Protocol):
-    """A connection, or a pool that lends one for a statement."""
-
-    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        """Run a statement and give its rows."""
-        ...
 
 
 class Ingest:

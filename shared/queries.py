@@ -5,8 +5,10 @@ what it is for; the text up to the next name is the query.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)\s*$", re.MULTILINE)
 
@@ -35,3 +37,8 @@ def parse(text: str) -> dict[str, str]:
 def tables() -> list[str]:
     """The names of all files of queries."""
     return sorted(entry.name[:-4] for entry in (files("shared") / "sql").iterdir() if entry.name.endswith(".sql"))
+
+
+def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows as the arrays of their columns, which is how a statement takes many of them (`unnest`)."""
+    return [[row[column] for row in rows] for column in range(width)]

@@ -4,8 +4,8 @@ import json
 from typing import Any
 from uuid import UUID
 
+from shared.advances import Advance, Arrival, Opening, Result
 from shared.db import Clock
-from shared.store.advance import Advance, Arrival, Opening, Result
 
 
 async def steps_of(connection: Any, run_id: UUID) -> dict[str, str]:

@@ -9,8 +9,8 @@ from shared.errors import StepFailedError
 from shared.ids import Prefix, decode
 from shared.jsontext import encode
 from shared.states import RunStatus
-from shared.store.advance import Loaded
 from shared.store.results import called_version, run_output
+from shared.store.taken import Loaded
 from worker.plans import Plans
 from worker.texts import brought_by
 

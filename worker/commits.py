@@ -8,10 +8,11 @@ from uuid import UUID
 
 import asyncpg
 
+from shared.advances import Advance
 from shared.batcher import Batcher, Entry, Waiting
 from shared.lanes import Doorbell
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED
-from shared.store.advance import Advance, Committed, commit, follow_up, still_mine
+from shared.store.advance import Committed, commit, follow_up, still_mine
 
 #: Whether an advance was written; false when its step had been taken over.
 Written = bool

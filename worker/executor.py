@@ -15,7 +15,7 @@ from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
 from shared.lanes import Doorbell, Reference
 from shared.metrics import STEP_DURATION, STEP_WAIT
-from shared.store.advance import Loaded, put_back, surrender
+from shared.store.taken import Loaded, put_back, surrender
 from worker.admission import Admission
 from worker.calling import outcome_of
 from worker.capacity import Capacity

@@ -19,7 +19,7 @@ import structlog
 from shared.db import DATABASE_ERRORS
 from shared.metrics import INCARNATIONS_LOST
 from shared.queries import load
-from shared.store.advance import release, surrender
+from shared.store.taken import release, surrender
 
 _log = structlog.get_logger(__name__)
 _SQL = load("incarnations")

@@ -22,7 +22,7 @@ from shared.jsontext import decode, encode, to_bytes
 from shared.metrics import POISON_STEPS
 from shared.nodes import base
 from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait
-from shared.store.advance import GIVEN_UP, Loaded
+from shared.store.taken import GIVEN_UP, Loaded
 from worker.holdings import LostError
 from worker.isolated import READY, Request
 from worker.plans import Blueprint

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from shared.advances import Arrival, Asked, ChildCall, ItemFailure, Iteration, Opening, Result
 from shared.db import Clock
 from shared.graph import advance as graph
 from shared.graph.paths import child
@@ -14,7 +15,6 @@ from shared.graph.plan import Plan, PlanNode
 from shared.metrics import STEPS
 from shared.nodes.base import Division, Wait
 from shared.states import StepStatus, Waits
-from shared.store.advance import Arrival, Asked, ChildCall, ItemFailure, Iteration, Opening, Result
 from worker.texts import Texts, item_text
 
 _NOTHING: Final = Texts(None, None)

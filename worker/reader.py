@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from shared.advances import Key
 from shared.batcher import Batcher
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
@@ -14,8 +15,8 @@ from shared.graph.paths import ROOT, at_depth, depth, split
 from shared.jsontext import decode
 from shared.lanes import Reference
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE
-from shared.store.advance import ItemValue, Key, Loaded, claim, item_values, load_ready, outputs, payload
 from shared.store.results import ended, iterator_output
+from shared.store.taken import ItemValue, Loaded, claim, item_values, load_ready, outputs, payload
 from worker.plans import Blueprint
 from worker.remembered import Remembered
 

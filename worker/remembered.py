@@ -6,7 +6,7 @@ The items of an iterator all see the same payload and the same outputs of what r
 from collections import OrderedDict
 from typing import Any, Final
 
-from shared.store.advance import Key
+from shared.advances import Key
 
 _SIZE: Final = 16 * 1024 * 1024
 

@@ -9,7 +9,7 @@ from shared.ids import Prefix, encode
 from shared.jsontext import decode
 from shared.links import Links, Place
 from shared.nodes.base import Outcome, TriggerContext
-from shared.store.advance import Loaded
+from shared.store.taken import Loaded
 from worker.plans import Blueprint
 
 

@@ -8,11 +8,12 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from shared.advances import Advance
 from shared.broker import Announcer
 from shared.db import DATABASE_ERRORS
 from shared.lanes import Doorbell, Reference
 from shared.states import RunStatus, StepStatus
-from shared.store.advance import Advance, give_up, release
+from shared.store.taken import give_up, release
 from worker.commits import Commits
 from worker.holdings import Held
 from worker.incarnation import Incarnation

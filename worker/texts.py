@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from shared.errors import StepFailedError
 from shared.jsontext import decode, encode
 from shared.nodes.base import Outcome
-from shared.store.advance import Loaded
+from shared.store.taken import Loaded
 
 #: The largest output of a step, in bytes of JSON.
 MAX_OUTPUT: Final = 1024 * 1024

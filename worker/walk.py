@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.advances import Advance, ItemFailure, Opening
 from shared.db import Clock
 from shared.errors import StepFailedError
 from shared.graph import advance as graph
@@ -22,7 +23,7 @@ from shared.graph.plan import PlanNode
 from shared.links import Links
 from shared.nodes.base import Outcome, StepContext
 from shared.states import RunStatus, StepStatus
-from shared.store.advance import Advance, ItemFailure, Loaded, Opening
+from shared.store.taken import Loaded
 from worker.pending import Pending
 from worker.plans import Blueprint
 from worker.scope import Scope

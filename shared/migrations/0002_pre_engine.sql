@@ -211,7 +211,9 @@ BEGIN
                'item', now(), 1
         FROM open_steps o WHERE o.run_id = run AND o.node_id = iterator AND o.item = parent
         RETURNING run_id, node_id, item, priority INTO made;
-        RETURN NEXT made;
+        IF FOUND THEN  -- not if the iterator went with an item around it
+            RETURN NEXT made;
+        END IF;
     ELSIF done = begun THEN
         UPDATE open_steps
         SET status = 'ready', waits = NULL, wake = CASE WHEN halted THEN 'stopped' ELSE 'items' END, claim_first = false,

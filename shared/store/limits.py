@@ -6,9 +6,10 @@ from uuid import UUID
 
 import asyncpg
 
+from shared.db import Executes
 from shared.lanes import Doorbell
 from shared.queries import load
-from shared.store.advance import Executes, opened
+from shared.store.advance import opened
 
 _SQL = load("limits")
 

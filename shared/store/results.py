@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
+from shared.db import Executes
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
 from shared.graph.paths import ROOT, child
 from shared.graph.plan import Plan
 from shared.jsontext import decode
 from shared.queries import load
-from shared.store.advance import Executes
 
 _SQL = load("results")
 

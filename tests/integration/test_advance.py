@@ -14,7 +14,8 @@ from shared.graph.advance import Verdict, resolve
 from shared.lanes import Reference
 from shared.queries import load
 from shared.states import RUN_TRANSITIONS, RunStatus
-from shared.store.advance import claim, commit, load_ready, outputs, put_back, release, still_mine
+from shared.store.advance import commit, still_mine
+from shared.store.taken import claim, load_ready, outputs, put_back, release
 from tests.engine import graph, mint, start_run, workflow
 from tests.rows import advance, arrival, assert_sound, opening, result, steps_of
 

@@ -7,8 +7,8 @@ import pytest
 
 from shared.links import Place
 from shared.store import answers
-from shared.store.advance import claim, release
 from shared.store.cancel import cancel_runs
+from shared.store.taken import claim, release
 from tests.engine import LINKS, Engine, Gates, eventually, first, graph, mint, registry, start_run, workflow
 from tests.rows import assert_sound, error_of, output_of, steps_of
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from shared.advances import Advance, ChildCall
 from shared.ids import Prefix, encode
 from shared.lanes import Reference
 from shared.metrics import RUNS_STARTED
 from shared.nodes.base import Outcome
-from shared.store.advance import Advance, ChildCall, commit, follow_up
+from shared.store.advance import commit, follow_up
 from shared.store.cancel import cancel_runs
 from shared.store.results import MAX_RUN_OUTPUT
 from tests.calls import CALLED, beside, call, children_of, pair, payload_of, runs_of, settle

@@ -9,7 +9,7 @@ import pytest
 from shared.lanes import Reference
 from shared.nodes.base import Outcome
 from shared.nodes.registry import default_registry
-from shared.store.advance import GIVEN_UP
+from shared.store.taken import GIVEN_UP
 from tests.duties import Replica
 from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, workflow
 from tests.proxy import Proxy

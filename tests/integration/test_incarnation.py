@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from shared.lanes import Reference
-from shared.store.advance import claim
+from shared.store.taken import claim
 from tests.engine import eventually, graph, mint, start_run, workflow
 from worker.holdings import Held
 from worker.incarnation import Incarnation

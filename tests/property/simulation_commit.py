@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from shared.advances import Advance, Arrival, Key
 from shared.graph.advance import Verdict, resolve
 from shared.graph.paths import split
 from shared.lanes import Doorbell, Reference
-from shared.store.advance import Advance, Arrival, Committed, Ended, Key
+from shared.store.advance import Committed, Ended
 from tests.property.simulation_clock import VirtualClock
 from tests.property.simulation_tables import Iteration, Open, Run, Settled
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from shared.advances import Advance, ItemFailure, Key
 from shared.graph.paths import child, split
 from shared.lanes import Reference
-from shared.store.advance import Advance, Committed, ItemFailure, ItemValue, Key, Loaded
+from shared.store.advance import Committed
+from shared.store.taken import ItemValue, Loaded
 from tests.property.simulation_clock import VirtualClock
 from tests.property.simulation_commit import Commit
 from tests.property.simulation_tables import Iteration, Open, Run, Settled

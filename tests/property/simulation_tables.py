@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.store.advance import Key
+from shared.advances import Key
 
 
 @dataclass

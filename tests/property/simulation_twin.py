@@ -10,11 +10,13 @@ from uuid import UUID
 
 import asyncpg
 
+from shared.advances import Advance, Key
 from shared.lanes import Reference
 from shared.store import advance as store
 from shared.store import duties
-from shared.store.advance import Advance, Committed, Key, Loaded
+from shared.store.advance import Committed
 from shared.store.cancel import cancel_runs, settle_ended
+from shared.store.taken import Loaded
 from tests.engine import Flow, start_run
 from tests.property.simulation_clock import VirtualClock
 from tests.property.simulation_database import Memory

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from shared.advances import Advance, Key
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
 from shared.graph.paths import at_depth, depth, split
@@ -12,7 +13,8 @@ from shared.jsontext import decode
 from shared.lanes import Reference
 from shared.nodes.base import Outcome
 from shared.states import StepStatus
-from shared.store.advance import Advance, Committed, Key, Loaded
+from shared.store.advance import Committed
+from shared.store.taken import Loaded
 from tests.property.simulation_clock import VirtualClock
 from tests.property.simulation_database import LEASE, Memory
 from worker.commits import one_ending_per_run

@@ -8,11 +8,11 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID
 
+from shared.advances import Key
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Kind, Mode
 from shared.graph.paths import at_depth
 from shared.lanes import Reference
-from shared.store.advance import Key
 from tests.engine import LINKS
 from tests.property.simulation_clock import VirtualClock
 from tests.property.simulation_database import LEASE, Memory

@@ -7,7 +7,7 @@ from shared.db import Clock
 from shared.errors import StepFailedError
 from shared.graph.plan import compile_plan
 from shared.nodes.base import Outcome, Terminate
-from shared.store.advance import Loaded
+from shared.store.taken import Loaded
 from tests.engine import LINKS, graph, mint, registry
 from worker.plans import Blueprint
 from worker.walk import Tools, Walk
