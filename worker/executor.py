@@ -21,9 +21,10 @@ from worker.calling import outcome_of
 from worker.capacity import Capacity
 from worker.children import Children
 from worker.commits import Commits
+from worker.forker import NotStartedError
 from worker.holdings import Abort, Held, LostError
 from worker.incarnation import Incarnation
-from worker.isolation import Isolation, NotStartedError, hopeless, is_apart, is_suspect, stopped
+from worker.isolation import Isolation, hopeless, is_apart, is_suspect, stopped
 from worker.plans import Plans, UnknownNodeTypeError
 from worker.reader import Reader
 from worker.settling import Settling

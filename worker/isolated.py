@@ -1,18 +1,23 @@
-"""One call of one node in a process of its own: ``python -m worker.isolated PARENT``, started by `worker.isolation`.
+"""Calls of nodes, each in a process of its own: ``python -m worker.isolated PARENT``, started by `worker.isolation`.
 
-Reads one `Request` as JSON from standard input, writes the line `READY` to what was standard output, and then one
-answer: ``{"type", "result"}`` or ``{"failed"}``. Whatever else the node prints goes to standard error.
+This process only forks, so that a call costs no start of Python. By its standard input, a socket, it is handed one more
+socket per call. The fork reads a `Request` as JSON from that, writes the line ``ready PID``, and then one answer,
+``{"type", "result"}`` or ``{"failed"}``; when it has ended, a line with its status follows. Whatever a node prints goes
+to standard error.
 """
 
 import asyncio
 import ctypes
 import os
 import resource
+import selectors
 import signal
+import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, NoReturn, get_type_hints
 
 import msgspec
 
@@ -27,8 +32,8 @@ from worker.texts import BREAKAGES, internal_error
 
 #: Bytes of address space: a node that eats memory fails here before the machine is short of it.
 MEMORY: Final = 2 * 1024**3
-#: From here on whatever ends the process is the node's doing.
-READY: Final = b"ready\n"
+#: Before the number of a process; from here on whatever ends it is the node's doing.
+READY: Final = b"ready "
 _PR_SET_PDEATHSIG: Final = 1
 #: What a `StepFailedError` is made of.
 FAILURE: Final = ("code", "message", "category", "http_status", "body", "retry_in", "step_input")
@@ -55,24 +60,78 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def main(registry: Registry | None = None) -> None:
-    """Answer the one request."""
+    """Fork for every socket that comes, until the worker is gone."""
     _bind(int(sys.argv[1]))
-    answers = os.fdopen(os.dup(1), "wb")
+    control = socket.socket(fileno=os.dup(0))
     os.dup2(2, 1)
-    request = msgspec.convert(decode(sys.stdin.buffer.read()), Request)
     known = registry or default_registry()
-    answers.write(READY)
-    answers.flush()
-    answer = asyncio.run(_answer(request, known))
-    answers.write(to_bytes(encode(answer)))
-    answers.close()
+    ended, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    calls: dict[int, socket.socket] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(ended, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if ended in ready:
+                os.read(ended, 4096)
+                _reap(calls)
+            if control in ready and not _fork(control, calls, known):
+                return
+
+
+def _fork(control: socket.socket, calls: dict[int, socket.socket], registry: Registry) -> bool:
+    """Answer the call that a socket comes for in a fork; False once the worker is gone."""
+    word, (*handles,), _, _ = socket.recv_fds(control, 1, 1)
+    if not word:
+        return False
+    for handle in handles:
+        call = socket.socket(fileno=handle)
+        forker = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            for other in (*calls.values(), control):
+                other.close()
+            _answer_call(call, forker, registry)
+        calls[pid] = call  # kept open, so that the worker reads on until the status is told
+    return True
+
+
+def _reap(calls: dict[int, socket.socket]) -> None:
+    """Tell how forks ended."""
+    with suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            pid, status = found
+            with suppress(OSError), calls.pop(pid) as call:
+                call.sendall(f"\n{os.waitstatus_to_exitcode(status)}".encode())
+
+
+def _answer_call(call: socket.socket, forker: int, registry: Registry) -> NoReturn:
+    """Be the fork: answer one call and end."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _die_with(forker)
+    status = 1
+    with suppress(OSError, ValueError):  # the worker hung up
+        with call.makefile("rb") as text:
+            request = msgspec.convert(decode(text.read()), Request)
+        call.sendall(READY + f"{os.getpid()}\n".encode())
+        call.sendall(to_bytes(encode(asyncio.run(_answer(request, registry)))))
+        status = 0
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _bind(parent: int) -> None:
     """Die with the parent, and before anything else when memory is short; leave no core file."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit("the worker that started this process is gone")
+    _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)

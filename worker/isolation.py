@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -23,6 +23,7 @@ from shared.metrics import POISON_STEPS
 from shared.nodes import base
 from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait
 from shared.store.taken import GIVEN_UP, Loaded
+from worker.forker import Forker, NotStartedError
 from worker.holdings import LostError
 from worker.isolated import READY, Request
 from worker.plans import Blueprint
@@ -39,7 +40,7 @@ PATIENCE: Final = 30.0
 #: Seconds that it has to start.
 _START: Final = 60.0
 #: Child processes of one worker at the same time.
-_CHILDREN: Final = 8
+_CHILDREN: Final = 16
 #: No `Retry.on` names it: crashes do not use attempts up, and are not tried again by them.
 _CATEGORY: Final = "crash"
 
@@ -76,10 +77,6 @@ def stopped() -> StepFailedError:
     return StepFailedError("worker_stopped", message, category=_CATEGORY)
 
 
-class NotStartedError(BaseException):
-    """The process did not come as far as the node. It is no `Exception`, so that no walk takes it for the node's."""
-
-
 class Isolation:
     """Runs nodes in child processes. Belongs to the event loop it is made on, whose thread starts the children.
 
@@ -103,7 +100,9 @@ class Isolation:
         self._command = [*command, str(os.getpid())]
         self._egress = {"egress_allow": egress_allow, "egress_proxy": egress_proxy}
         self._patience = patience
-        self._running: set[asyncio.subprocess.Process] = set()
+        self._forker: Forker | None = None
+        self._starting = asyncio.Lock()
+        self._running: set[int] = set()
         self.room = asyncio.Semaphore(_CHILDREN)
         self.is_closed = False
 
@@ -122,8 +121,10 @@ class Isolation:
     def close(self) -> None:
         """Kill the children, and start none any more."""
         self.is_closed = True
-        for process in self._running:
-            process.kill()
+        for child in self._running:
+            _kill(child)
+        if self._forker is not None:
+            self._forker.close()
 
     async def turn(self, walk: Walk, step: Callable[[], None]) -> None:
         """Let a walk go on to where something must be durable. What breaks here breaks each time: it fails the step.
@@ -158,28 +159,45 @@ class Isolation:
         text = to_bytes(encode(msgspec.to_builtins(request)))
         if self.is_closed:
             raise stopped()
+        forker = await self._forked()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-            )
-        except OSError as error:
-            raise NotStartedError(str(error)) from error
-        self._running.add(process)
+            answer = await self._asked(forker, text, seconds + self._patience)
+        except NotStartedError:
+            forker.close()  # whatever it has; the next call starts another
+            raise
+        if self.is_closed:
+            raise stopped()  # it did not crash: it was killed
+        return _read(answer)
+
+    async def _asked(self, forker: Forker, text: bytes, patience: float) -> bytes:
+        """What a fork answers, and the line with its status."""
+        answers, requests = await forker.connect()
+        child = 0
         try:
-            output = await _started(process, text)
-            async with asyncio.timeout(seconds + self._patience):
-                answer = await output.read()
-                await process.wait()  # a child that is killed when it has ended already tells no status
+            child = await _started(answers, requests, text)
+            self._running.add(child)
+            async with asyncio.timeout(patience):
+                return await answers.read()
         except TimeoutError:
             raise crashed("The step hangs: it did not end in a process of its own, and was killed.") from None
         finally:
-            self._running.discard(process)
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-        if self.is_closed:
-            raise stopped()  # it did not crash: it was killed
-        return _read(answer, process.returncode)
+            self._running.discard(child)
+            if child:
+                _kill(child)
+                os.close(child)
+            requests.close()
+
+    async def _forked(self) -> Forker:
+        """What starts children; it is started with the first, and again should it have died."""
+        async with self._starting:
+            if self._forker is None or self._forker.is_gone:
+                if self._forker is not None:
+                    self._forker.close()
+                try:
+                    self._forker = await Forker.start(self._command)
+                except OSError as error:
+                    raise NotStartedError(str(error)) from error
+            return self._forker
 
 
 class _Apart:
@@ -232,35 +250,46 @@ class _Apart:
         )
 
 
-async def _started(process: asyncio.subprocess.Process, text: bytes) -> asyncio.StreamReader:
-    """Hand a child its request, and wait until the node's turn has come; what the answer comes by."""
-    request, answer = cast("asyncio.StreamWriter", process.stdin), cast("asyncio.StreamReader", process.stdout)
+async def _started(answers: asyncio.StreamReader, requests: asyncio.StreamWriter, text: bytes) -> int:
+    """Hand a child its request, and wait until the node's turn has come; a handle of the process, 0 if it has ended."""
     try:
         async with asyncio.timeout(_START):
-            request.write(text)
-            await request.drain()
-            request.close()
-            line = await answer.readline()
-    except (TimeoutError, ConnectionError) as error:
+            requests.write(text)
+            await requests.drain()
+            requests.write_eof()
+            line = await answers.readline()
+    except (TimeoutError, OSError) as error:
         raise NotStartedError(str(error)) from error
-    if line != READY:
+    if not line.startswith(READY):
         raise NotStartedError("it ended before")
-    return answer
+    try:
+        return os.pidfd_open(int(line.removeprefix(READY)))
+    except ProcessLookupError:  # it has ended already
+        return 0
 
 
-def _read(answer: bytes, status: int | None) -> Any:
+def _kill(child: int) -> None:
+    """End a child, if it has not ended by itself."""
+    with suppress(OSError):
+        signal.pidfd_send_signal(child, signal.SIGKILL)
+
+
+def _read(told: bytes) -> Any:
+    answer, end, status = told.rpartition(b"\n")
+    if not end:
+        raise NotStartedError("what forks was ended")  # or it would have told how the child ended
     try:
         read = decode(answer)
         if "failed" in read:
             raise StepFailedError(**_arguments(read["failed"]))
         return msgspec.convert(read["result"], getattr(base, read["type"]))
     except (ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError):
-        raise crashed(f"The step ended the process of its own that it ran in ({_how(status)}).") from None
+        raise crashed(f"The step ended the process of its own that it ran in ({_how(int(status))}).") from None
 
 
-def _how(status: int | None) -> str:
+def _how(status: int) -> str:
     with suppress(ValueError, TypeError):
-        return signal.Signals(-(status or 0)).name
+        return signal.Signals(-status).name
     return f"status {status}"
 
 
