@@ -118,9 +118,10 @@ class Settling:
         )
 
     async def give_back(self, claims: Sequence[UUID], how: GiveBack = release) -> None:
-        """Let go of claims here and in the database; what does not get through is left to rescue."""
-        for claim_id in claims:
-            self._held.leave(claim_id)
+        """Let go of claims in the database and then here; what does not get through is left to rescue.
+
+        In this order: a heartbeat between the two would release what memory does not know, in its own way.
+        """
         if not claims:
             return
         try:
@@ -128,6 +129,9 @@ class Settling:
                 await how(self._pool, claims, self._incarnation.id)
         except DATABASE_ERRORS:
             _log.warning("could not give steps back; rescue will", steps=len(claims))
+        finally:
+            for claim_id in claims:
+                self._held.leave(claim_id)
 
 
 def _bare(advance: Advance, message: str) -> Advance:
