@@ -13,7 +13,7 @@ import asyncpg
 from shared.advances import Advance, Key
 from shared.lanes import Reference
 from shared.store import advance as store
-from shared.store import duties
+from shared.store import duties, taken
 from shared.store.advance import Committed
 from shared.store.cancel import cancel_runs, settle_ended
 from shared.store.taken import Loaded
@@ -66,13 +66,13 @@ class Twin(Memory):
 
     def load_ready(self, reference: Reference) -> Loaded | None:
         loaded = super().load_ready(reference)
-        there = self._do(store.load_ready(self._connection, [reference]))
+        there = self._do(taken.load_ready(self._connection, [reference]))
         assert _essence(loaded) == _essence(next(iter(there.values()), None))
         return loaded
 
     def claim(self, reference: Reference, claim_id: UUID, incarnation: UUID) -> Loaded | None:
         loaded = super().claim(reference, claim_id, incarnation)
-        there = self._do(store.claim(self._connection, [(reference, claim_id)], incarnation))
+        there = self._do(taken.claim(self._connection, [(reference, claim_id)], incarnation))
         assert _essence(loaded) == _essence(next(iter(there.values()), None))
         self.compare()
         return loaded
@@ -80,7 +80,7 @@ class Twin(Memory):
     def release(self, claims: Iterable[UUID], incarnation: UUID) -> None:
         claims = list(claims)
         super().release(claims, incarnation)
-        self._do(store.release(self._connection, claims, incarnation))
+        self._do(taken.release(self._connection, claims, incarnation))
         self.compare()
 
     def still_mine(self, claims: Iterable[UUID], incarnation: UUID) -> set[UUID]:
@@ -91,7 +91,7 @@ class Twin(Memory):
 
     def outputs(self, wanted: Sequence[Key]) -> dict[Key, str]:
         found = super().outputs(wanted)
-        assert found == self._do(store.outputs(self._connection, wanted))
+        assert found == self._do(taken.outputs(self._connection, wanted))
         return found
 
     def commit(self, advances: Sequence[Advance], incarnation: UUID) -> Committed:
