@@ -83,10 +83,15 @@ class Grave:
             await asyncio.wait(self.sent)
         self._buried = True
         keep = others | {asyncio.current_task()}
-        while left := asyncio.all_tasks() - keep:
+        while left := {task for task in asyncio.all_tasks() - keep if not _gives_back(task)}:
             for task in left:
                 task.cancel()
             await asyncio.wait(left)
+
+
+def _gives_back(task: "asyncio.Task[Any]") -> bool:
+    """Whether a task is the pool's own and gives a connection back, for which the pool would wait for ever."""
+    return getattr(task.get_coro(), "__qualname__", "").startswith("PoolConnectionHolder.")
 
 
 class MortalConnection:
