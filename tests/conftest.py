@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,16 @@ def ports() -> Iterator[Ports]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterator[Postgres]:
-    """A PostgreSQL server that holds a migrated template database; it gives up durability for speed."""
+    """A PostgreSQL server; it gives up durability for speed."""
     server = Postgres(tmp_path_factory.mktemp("postgres"), ports.any(), _PASSWORD, durable=False)
     with _running(server):
-        asyncio.run(_execute(server, f"CREATE DATABASE {_TEMPLATE}"))
-        asyncio.run(migrate(server.url_of(_TEMPLATE)))
         yield server
+
+
+@pytest.fixture(scope="session")
+def templates() -> set[str]:
+    """The template databases that were made."""
+    return set()
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +62,12 @@ def valkey(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterator[V
 
 
 @pytest.fixture
-def database_url(postgres: Postgres) -> Iterator[str]:
+def database_url(postgres: Postgres, templates: set[str]) -> Iterator[str]:
     """A migrated database of this test's own, as its owner."""
     name = f"test_{next(_numbers)}"
+    template = _template(postgres, templates)
     # Copying files is ten times as fast as writing the pages of the template to the log.
-    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy"))
+    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
     yield postgres.url_of(name)
     asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
@@ -122,6 +128,16 @@ def _running(server: Server) -> Iterator[None]:
         yield
     finally:
         processes.stop(process, server.stop_signal, seconds=10)
+
+
+def _template(server: Postgres, made: set[str]) -> str:
+    """The migrated template of today: its partitions lie around the day it was migrated on."""
+    name = f"{_TEMPLATE}_{datetime.now(UTC):%Y%m%d}"
+    if name not in made:
+        asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
+        asyncio.run(migrate(server.url_of(name)))
+        made.add(name)
+    return name
 
 
 async def _execute(server: Postgres, statement: str) -> None:

@@ -792,7 +792,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- What a worker needs to run a step; in the order of shared.store.advance.Loaded. Steps of an iterator's items, of which
+-- What a worker needs to run a step; in the order of shared.store.taken.Loaded. Steps of an iterator's items, of which
 -- there are many, come without their run's payload.
 CREATE TYPE taken_step AS (
     run_id uuid, node_id text, item text, claim_id uuid, attempt smallint, fired boolean, wake text, crashes smallint,

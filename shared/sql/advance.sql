@@ -71,7 +71,7 @@ FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.inca
 
 -- name: give_up
 -- Gives claimed steps back that are never to be run again, since Postgres took no result of them: whoever takes them
--- settles them as failed. They are sent again with back-off. 32000 is `shared.store.advance.GIVEN_UP`.
+-- settles them as failed. They are sent again with back-off. 32000 is `shared.store.taken.GIVEN_UP`.
 UPDATE open_steps o
 SET status = 'ready', claim_id = NULL, incarnation_id = NULL, sent_at = now(), claim_first = true, crashes = 32000
 FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid;
