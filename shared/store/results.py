@@ -1,6 +1,6 @@
 """What iterators and runs give out: composed of rows when it is read, and never stored as one value."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -39,29 +39,13 @@ async def iterator_output(
     Raises:
         StepFailedError: ``output_too_large`` if there is more than that to put together.
     """
-    nested = [name for name in plan.leaves[iterator] if plan.nodes[name].mode is Mode.ITERATE]
-    plain = [name for name in plan.leaves[iterator] if name not in nested]
-    await _check_size(connection, run_id, plain, path, most)
-    items = await connection.fetch(_SQL["items"], run_id, iterator, path)
-    ran = _by_item(await connection.fetch(_SQL["leaves"], run_id, plain, path))
-    results: list[Any] = []
-    failed = []
-    for place, error in items:
-        if error is not None:
-            results.append(None)
-            failed.append({"index": place, "error": decode(error)})
-            continue
-        item = child(path, place)
-        given = ran.get(item, {})
-        for name in await ended(connection, run_id, nested, item):
-            given[name] = await iterator_output(connection, plan, run_id, name, item, most=most)
-        results.append(next(iter(given.values())) if len(given) == 1 else given)
-    return {"results": results, "count": len(items), "failed": failed}
+    given = await _read(connection, plan, run_id, plan.leaves[iterator], path, most, above=[iterator])
+    return given.of_iterator(iterator, path)
 
 
 async def count(connection: Executes, run_id: UUID, iterator: str) -> int:
     """How many items an iterator outside other iterators had."""
-    return len(await connection.fetch(_SQL["items"], run_id, iterator, ROOT))
+    return len(await connection.fetch(_SQL["items"], run_id, [iterator], ROOT))
 
 
 async def run_output(connection: Executes, plan: Plan, run_id: UUID) -> Any:
@@ -72,13 +56,8 @@ async def run_output(connection: Executes, plan: Plan, run_id: UUID) -> Any:
     Raises:
         StepFailedError: ``output_too_large`` if there is more than `MAX_RUN_OUTPUT` to put together.
     """
-    nested = [name for name in plan.ends if plan.nodes[name].mode is Mode.ITERATE]
-    plain = [name for name in plan.ends if name not in nested]
-    await _check_size(connection, run_id, plain, ROOT, MAX_RUN_OUTPUT)
-    given = _by_item(await connection.fetch(_SQL["leaves"], run_id, plain, ROOT)).get(ROOT, {})
-    for name in await ended(connection, run_id, nested, ROOT):
-        given[name] = await iterator_output(connection, plan, run_id, name, ROOT)
-    return next(iter(given.values())) if len(given) == 1 else given
+    given = await _read(connection, plan, run_id, plan.ends, ROOT, MAX_RUN_OUTPUT)
+    return given.of_leaves(plan.ends, ROOT)
 
 
 async def called_version(connection: Executes, run_id: UUID) -> tuple[UUID, int] | None:
@@ -87,24 +66,79 @@ async def called_version(connection: Executes, run_id: UUID) -> tuple[UUID, int]
     return tuple(records[0]) if records else None
 
 
-async def _check_size(
-    connection: Executes, run_id: UUID, leaves: list[str], path: str, limit: int = MAX_RESULTS
-) -> None:
-    (record,) = await connection.fetch(_SQL["size"], run_id, leaves, path)
-    if record["bytes"] > limit:
-        message = f"The results are {record['bytes']:,} bytes of JSON; at most {limit:,} are put together."
-        raise StepFailedError("output_too_large", message)
-
-
-async def ended(connection: Executes, run_id: UUID, iterators: list[str], item: str) -> list[str]:
-    """Which of the iterators in an item have ended by `done`; they store no output."""
+async def ended(connection: Executes, run_id: UUID, iterators: Sequence[str], path: str) -> set[tuple[str, str]]:
+    """Which iterators at or under a path have ended by `done`, with their own paths; they store no output."""
     if not iterators:
-        return []
-    return [record["node_id"] for record in await connection.fetch(_SQL["ended"], run_id, iterators, item)]
+        return set()
+    records = await connection.fetch(_SQL["ended"], run_id, iterators, path)
+    return {(node_id, item) for node_id, item in records}
 
 
-def _by_item(records: Iterable[Any]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for node_id, item, output in records:
-        found.setdefault(item, {})[node_id] = decode(output)
-    return found
+class _Given:
+    """What nodes gave out, as read at once, and what is made of it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.outputs: dict[tuple[str, str], Any] = {}
+        self.items: dict[tuple[str, str], list[tuple[int, str | None]]] = {}
+        self.ended: set[tuple[str, str]] = set()
+
+    def of_iterator(self, iterator: str, path: str) -> dict[str, Any]:
+        """The output of an iterator at a path."""
+        results: list[Any] = []
+        failed = []
+        for place, error in self.items.get((iterator, path), []):
+            if error is None:
+                results.append(self.of_leaves(self._plan.leaves[iterator], child(path, place)))
+            else:
+                results.append(None)
+                failed.append({"index": place, "error": decode(error)})
+        return {"results": results, "count": len(results), "failed": failed}
+
+    def of_leaves(self, leaves: Sequence[str], path: str) -> Any:
+        """The output of the only one that ran, else an object by node id."""
+        given = {name: self.outputs[name, path] for name in sorted(leaves) if (name, path) in self.outputs}
+        given |= {name: self.of_iterator(name, path) for name in leaves if (name, path) in self.ended}
+        return next(iter(given.values())) if len(given) == 1 else given
+
+
+async def _read(  # noqa: PLR0917 — where, what, and how much of it
+    connection: Executes,
+    plan: Plan,
+    run_id: UUID,
+    leaves: Sequence[str],
+    path: str,
+    most: int,
+    above: Sequence[str] = (),
+) -> _Given:
+    """Read what leaves at or under a path gave out, those of the iterators among them included.
+
+    Raises:
+        StepFailedError: ``output_too_large`` if that is more than ``most`` bytes.
+    """
+    plain, nested = _inside(plan, leaves)
+    (record,) = await connection.fetch(_SQL["size"], run_id, plain, path)
+    if record["bytes"] > most:
+        message = f"The results are {record['bytes']:,} bytes of JSON; at most {most:,} are put together."
+        raise StepFailedError("output_too_large", message)
+    given = _Given(plan)
+    for node_id, item, place, error in await connection.fetch(_SQL["items"], run_id, [*above, *nested], path):
+        given.items.setdefault((node_id, item), []).append((place, error))
+    for node_id, item, output in await connection.fetch(_SQL["leaves"], run_id, plain, path):
+        given.outputs[node_id, item] = decode(output)
+    given.ended = await ended(connection, run_id, nested, path)
+    return given
+
+
+def _inside(plan: Plan, leaves: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of leaves, and of the leaves of iterators among them: those that store an output, and the iterators."""
+    plain: list[str] = []
+    nested: list[str] = []
+    pending = list(leaves)
+    for name in pending:  # grows while it is read
+        if plan.nodes[name].mode is Mode.ITERATE:
+            nested.append(name)
+            pending.extend(plan.leaves[name])
+        else:
+            plain.append(name)
+    return plain, nested

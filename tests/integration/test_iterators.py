@@ -191,6 +191,21 @@ async def test_iterators_in_iterators(database_url, database):
     assert json.loads((await output_of(database, run_id, "fz"))["value"]) == results
 
 
+async def test_the_results_of_inner_iterators_count_together(database_url, database):
+    """What is put together is limited as a whole: 45 bytes in all, though no inner list has more than 30."""
+    drawn = graph(
+        "t>i i>j:item j>fa:item",
+        i=iterator("{{ t.rows }}"),
+        j=iterator("{{ i.item }}"),
+        fa={"value": "{{ j.item }}"},
+    )
+    run_id = await run_items(database_url, database, drawn, {"rows": [["abc", "def"], ["ghi"]]})
+    plan = compile_plan(*drawn, registry())
+    assert (await iterator_output(database, plan, run_id, "i", "-", most=45))["count"] == 2
+    with pytest.raises(StepFailedError, match="at most 44"):
+        await iterator_output(database, plan, run_id, "i", "-", most=44)
+
+
 async def test_an_inner_failure_fails_the_outer_item_only(database_url, database):
     """The inner iterator stops, its item fails, and the outer one goes on with the next."""
 
