@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from tests.bench import graphs
+from tests.bench.driving import Outcome, drive, prepare
 from tests.bench.load import Load
 from tests.bench.system import running
-from tests.bench.workloads import Outcome, drive, prepare
 
 _RUNS = 600
 

@@ -1,0 +1,59 @@
+"""Workloads of runs that touch nothing outside: 1, 2, 3, 12 and 15."""
+
+import msgspec
+
+from tests.bench import floors, graphs
+from tests.bench.driving import LOAD, drive, prepare, times
+from tests.bench.figures import Measured, Options
+from tests.bench.system import System
+
+
+async def saturated(system: System, options: Options) -> Measured:
+    """Workloads 1 and 15: webhook, condition, transform, as fast as it goes."""
+    row_rate, wal = await floors.rows(system, steps=3, payload=LOAD.body)
+    bare = await floors.accepting()
+    accepted = len(bare.samples) / (max(sample.started for sample in bare.samples) - bare.began)
+    parts = {
+        "rows of such runs by asyncpg, runs/s": row_rate,
+        "bare 202s, requests/s": accepted,
+        "no-op messages, messages/s": await floors.messages(system),
+    }
+    workflow = await prepare(system, graphs.condition_and_transform())
+    done = await drive(system, workflow, msgspec.structs.replace(LOAD, seconds=options.seconds))
+    values = {
+        "webhook, condition, transform": done.rate,
+        "runs per commit": done.runs / done.spent.commits,
+        "WAL per run": done.spent.wal / done.runs / 1000,
+    }
+    least = {"webhook, condition, transform": min(row_rate, accepted), "WAL per run": wal / 1000}
+    return Measured(values, least, done.spent, done.runs, parts)
+
+
+async def fixed_rate(system: System, options: Options) -> Measured:
+    """Workload 2: the same at 1,000 requests per second."""
+    accepting = await floors.accepting(rate=1000.0)
+    workflow = await prepare(system, graphs.condition_and_transform())
+    done = await drive(system, workflow, msgspec.structs.replace(LOAD, rate=1000.0, seconds=options.seconds))
+    accepted = [sample.seconds for sample in done.loaded.samples]
+    completed = await system.latencies(done.loaded)
+    values = times("accepted at 1,000/s", accepted) | times("completed at 1,000/s", completed)
+    least = times("accepted at 1,000/s", [sample.seconds for sample in accepting.samples])
+    return Measured(values, least, done.spent, done.runs)
+
+
+async def chain(system: System, options: Options) -> Measured:
+    """Workload 3: ten transforms in a row."""
+    row_rate, _ = await floors.rows(system, steps=11, payload=LOAD.body)
+    workflow = await prepare(system, graphs.transforms(10))
+    done = await drive(system, workflow, msgspec.structs.replace(LOAD, seconds=options.seconds))
+    name = "chain of 10 pure nodes"
+    return Measured({name: done.rate * 10}, {name: row_rate * 10}, done.spent, done.runs)
+
+
+async def large_payloads(system: System, options: Options) -> Measured:
+    """Workload 12: bodies of 160 KB against bodies of 1 KB."""
+    workflow = await prepare(system, graphs.condition_and_transform())
+    wanted = msgspec.structs.replace(LOAD, seconds=options.seconds / 2)
+    small = await drive(system, workflow, msgspec.structs.replace(wanted, body=graphs.payload(1000)))
+    large = await drive(system, workflow, msgspec.structs.replace(wanted, body=graphs.payload(160_000)))
+    return Measured({"160 KB payloads against 1 KB": 100 * large.rate / small.rate}, {}, large.spent, large.runs)
