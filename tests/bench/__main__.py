@@ -10,13 +10,15 @@ from pathlib import Path
 import click
 import uvloop
 
-from tests.bench import report
-from tests.bench.figures import Measured, Options, Workload
-from tests.bench.report import Cost, Line
+from tests.bench import scaling, tables, workloads
+from tests.bench.figures import Measured, Options, SkippedError, Workload
+from tests.bench.report import Report
 from tests.bench.system import System, running
-from tests.bench.workloads import WORKLOADS
 
 _ROOT = Path(__file__).parents[2]
+_FOUND = _ROOT / "build" / "bench.json"
+#: The last one brings servers of its own and stops the system that the others share.
+WORKLOADS = (*workloads.WORKLOADS, scaling.WORKLOAD)
 
 
 @click.command()
@@ -33,13 +35,15 @@ def main(only: str, seconds: float, repeats: int) -> None:
     """
     began = time.monotonic()
     about = {"python": platform.python_version(), "cores": os.cpu_count(), "seconds": seconds, "repeats": repeats}
-    chosen = _chosen(only)
-    with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as folder:
-        Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
-        lines, costs, parts = uvloop.run(_measure(Path(folder) / "data", chosen, Options(seconds, repeats)))
-    report.show(lines, costs, parts)
-    report.write(_ROOT / "build" / "bench.json", lines, costs, parts, about)
-    click.echo(f"{time.monotonic() - began:.0f} s; written to build/bench.json")
+    report = Report(about)
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as folder:
+            Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
+            uvloop.run(_measure(Path(folder) / "data", _chosen(only), Options(seconds, repeats), report))
+    finally:  # what was found before something broke is still worth having
+        tables.show(report)
+        report.write(_FOUND)
+    click.echo(f"{time.monotonic() - began:.0f} s; written to {_FOUND.relative_to(_ROOT)}")
 
 
 def _chosen(only: str) -> list[Workload]:
@@ -55,20 +59,15 @@ def _chosen(only: str) -> list[Workload]:
     return [workload for workload in WORKLOADS if wanted & {figure.number for figure in workload.figures}]
 
 
-async def _measure(
-    folder: Path, workloads: Sequence[Workload], options: Options
-) -> tuple[list[Line], list[Cost], dict[str, float]]:
-    lines: list[Line] = []
-    costs: list[Cost] = []
-    parts: dict[str, float] = {}
+async def _measure(folder: Path, chosen: Sequence[Workload], options: Options, report: Report) -> None:
+    """Measure one workload after the other, and take each into the report."""
     async with running(folder) as system:
-        for workload in workloads:
-            repeats = await _repeat(workload, system, options)
-            lines += [report.line(figure, repeats) for figure in workload.figures]
-            spent = report.cost(workload, repeats)
-            costs += [spent] if spent else []
-            parts |= report.parts(repeats)
-    return lines, costs, parts
+        for workload in chosen:
+            try:
+                report.add(workload, await _repeat(workload, system, options))
+            except SkippedError as reason:
+                report.skipped[workload.title] = str(reason)
+                click.echo(f"{workload.title}: skipped, {reason}", err=True)
 
 
 async def _repeat(workload: Workload, system: System, options: Options) -> list[Measured]:

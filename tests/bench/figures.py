@@ -1,11 +1,16 @@
 """What a workload is, what it measures, and what became of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from statistics import quantiles
 
 import msgspec
 
 from tests.bench.meters import Reading
 from tests.bench.system import System
+
+
+class SkippedError(Exception):
+    """A workload that this machine cannot show anything about; the message says why."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -43,6 +48,7 @@ class Measured(msgspec.Struct):
         floors: likewise, of those that have one.
         spent: by the whole system on ``runs`` runs.
         parts: what parts of the system do by themselves, by name and unit; floors are made of them.
+        spreads: `percentiles` of what was taken many times, by name; a floor's are named ``floor: `` and the name.
     """
 
     values: dict[str, float]
@@ -50,11 +56,20 @@ class Measured(msgspec.Struct):
     spent: Reading | None = None
     runs: int = 0
     parts: dict[str, float] = {}
+    spreads: dict[str, list[float]] = {}
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """What is done, and which figures come of it."""
+    """What is done, and which figures come of it.
+
+    ``measure`` raises `SkippedError` where the machine does not allow it.
+    """
 
     title: str
     figures: tuple[Figure, ...]
     measure: Callable[[System, Options], Awaitable[Measured]]
+
+
+def percentiles(seconds: Sequence[float]) -> list[float]:
+    """The 1st to the 99th percentile, in milliseconds."""
+    return [1000 * cut for cut in quantiles(seconds, n=100)]

@@ -1,26 +1,36 @@
-"""What the repeats came to: as tables for people, and as JSON for comparisons."""
+"""What the repeats came to. As JSON it holds every repeat, so that tables and plots need no second measurement."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from tests.bench.figures import Figure, Measured, Workload
 
 
-class Line(msgspec.Struct):
-    """A figure over all repeats; ``ratio`` is its value by its floor, repeat by repeat, then the median."""
+class Line(msgspec.Struct, kw_only=True):
+    """A figure over all repeats.
+
+    Attributes:
+        values: one of each repeat.
+        spread: from the least to the most, by the median.
+        floors: likewise one of each repeat, or none at all; ``floor`` is their median.
+        ratio: value by floor, repeat by repeat, then the median.
+        verdict: ``aim``, ``reach`` or ``below``: what the median meets.
+    """
 
     number: int
     name: str
     unit: str
+    higher: bool
+    values: list[float]
     median: float
     least: float
     most: float
+    spread: float
+    floors: list[float]
     floor: float | None
     floor_is: str
     ratio: float | None
@@ -29,11 +39,12 @@ class Line(msgspec.Struct):
     verdict: str
 
 
-class Cost(msgspec.Struct):
-    """What a run of a workload cost: the median over all repeats."""
+class Cost(msgspec.Struct, kw_only=True):
+    """What a run of a workload cost: the median over all repeats; CPU in microseconds by process."""
 
     number: int
     workload: str
+    runs: int
     cpu_us: dict[str, float]
     statements: float
     commits: float
@@ -43,22 +54,81 @@ class Cost(msgspec.Struct):
     messages: float
 
 
+class Part(msgspec.Struct):
+    """A workload as it was measured: the numbers and names of its figures, and every repeat."""
+
+    title: str
+    figures: list[Line]
+    cost: Cost | None
+    repeats: list[Measured]
+
+
+class Report(msgspec.Struct):
+    """Everything that one benchmark found.
+
+    Attributes:
+        about: the machine, and what was asked for.
+        skipped: why a workload was left out, by its title.
+    """
+
+    about: dict[str, Any]
+    workloads: list[Part] = []
+    skipped: dict[str, str] = {}
+
+    def add(self, workload: Workload, repeats: Sequence[Measured]) -> None:
+        """Take in a workload's repeats."""
+        lines = [line(figure, repeats) for figure in workload.figures]
+        self.workloads.append(Part(workload.title, lines, cost(workload, repeats), list(repeats)))
+
+    @property
+    def lines(self) -> list[Line]:
+        """Every figure, in the order of the table of targets."""
+        return sorted((one for part in self.workloads for one in part.figures), key=lambda one: one.number)
+
+    @property
+    def costs(self) -> list[Cost]:
+        """Of each workload that counted them."""
+        return sorted((part.cost for part in self.workloads if part.cost is not None), key=lambda one: one.number)
+
+    @property
+    def bare(self) -> dict[str, float]:
+        """What the parts of the system do by themselves: the median over all repeats."""
+        return {
+            name: median(one.parts[name] for one in part.repeats)
+            for part in self.workloads
+            for name in part.repeats[0].parts
+        }
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
+
+
+def read(path: Path) -> Report:
+    """What `Report.write` wrote."""
+    return msgspec.json.decode(path.read_bytes(), type=Report)
+
+
 def line(figure: Figure, repeats: Sequence[Measured]) -> Line:
     """One figure over all repeats."""
     values = [one.values[figure.name] for one in repeats]
     floors = [one.floors[figure.name] for one in repeats if figure.name in one.floors]
-    ratios = [value / floor for value, floor in zip(values, floors, strict=False)]
     middle = median(values)
     return Line(
         number=figure.number,
         name=figure.name,
         unit=figure.unit,
+        higher=figure.higher,
+        values=values,
         median=middle,
         least=min(values),
         most=max(values),
+        spread=(max(values) - min(values)) / middle if middle else 0.0,
+        floors=floors,
         floor=median(floors) if floors else None,
         floor_is=figure.floor,
-        ratio=median(ratios) if ratios else None,
+        ratio=median(value / floor for value, floor in zip(values, floors, strict=True)) if floors else None,
         reach=figure.reach,
         aim=figure.aim,
         verdict=_verdict(figure, middle),
@@ -78,6 +148,7 @@ def cost(workload: Workload, repeats: Sequence[Measured]) -> Cost | None:
     return Cost(
         number=workload.figures[0].number,
         workload=workload.title,
+        runs=sum(runs for _, runs in counted),
         cpu_us={name: median(1e6 * spent.cpu.get(name, 0.0) / runs for spent, runs in counted) for name in names},
         statements=per_run("statements"),
         commits=per_run("commits"),
@@ -88,69 +159,8 @@ def cost(workload: Workload, repeats: Sequence[Measured]) -> Cost | None:
     )
 
 
-def parts(repeats: Sequence[Measured]) -> dict[str, float]:
-    """What the parts of the system do by themselves: the median over all repeats."""
-    return {name: median(one.parts[name] for one in repeats) for name in repeats[0].parts}
-
-
-def show(lines: Sequence[Line], costs: Sequence[Cost], bare: Mapping[str, float]) -> None:
-    """Print everything."""
-    console = Console(width=None if Console().is_terminal else 130)
-    console.print(_figures(lines))
-    console.print(_costs(costs))
-    console.print(_parts(bare))
-
-
-def write(
-    path: Path, lines: Sequence[Line], costs: Sequence[Cost], bare: Mapping[str, float], about: Mapping[str, Any]
-) -> None:
-    """Write everything as JSON."""
-    path.parent.mkdir(exist_ok=True)
-    content = {"about": about, "figures": lines, "costs": costs, "parts": bare}
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content)))
-
-
 def _verdict(figure: Figure, value: float) -> str:
     def meets(target: float) -> bool:
         return value >= target if figure.higher else value <= target
 
     return "aim" if meets(figure.aim) else "reach" if meets(figure.reach) else "below"
-
-
-def _figures(lines: Sequence[Line]) -> Table:
-    table = Table(title="figures: median of the repeats", title_justify="left")
-    for column in ("#", "figure", "unit", "median", "least", "most", "floor", "ratio", "reach", "aim", "met"):
-        table.add_column(column, justify="left" if column in {"figure", "unit", "met"} else "right")
-    for one in sorted(lines, key=lambda one: one.number):
-        floors = ("", "") if one.floor is None or one.ratio is None else (_number(one.floor), f"{one.ratio:.2f}")
-        numbers = map(_number, (one.median, one.least, one.most))
-        table.add_row(str(one.number), one.name, one.unit, *numbers, *floors, _number(one.reach), _number(one.aim),
-                      one.verdict)  # fmt: skip
-    return table
-
-
-def _costs(costs: Sequence[Cost]) -> Table:
-    table = Table(title="cost of one run, by workload: CPU by process, and what was counted", title_justify="left")
-    table.add_column("")
-    for one in costs:
-        table.add_column(f"#{one.number}", justify="right")
-    for name in dict.fromkeys(name for one in costs for name in one.cpu_us):
-        table.add_row(f"{name}, us", *(_number(one.cpu_us.get(name, 0.0)) for one in costs))
-    table.add_section()
-    for name in ("statements", "commits", "transactions", "wal_bytes", "redis_calls", "messages"):
-        table.add_row(name, *(_number(getattr(one, name)) for one in costs))
-    return table
-
-
-def _parts(bare: Mapping[str, float]) -> Table:
-    table = Table("", "", title="the parts by themselves, in the same run", title_justify="left", show_header=False)
-    for name, value in bare.items():
-        table.add_row(name, _number(value))
-    return table
-
-
-def _number(value: float) -> str:
-    """Three digits that count."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -66,13 +66,19 @@ class Ended(NamedTuple):
 class System:
     """A running installation. Make it with `running`.
 
+    Args:
+        options: of `edgewise up`.
+        servers: pids of servers that the options name, by name; the caller's to end.
+
     Attributes:
         pids: by name of the process; `postgres` is the postmaster.
         database: the bench's own connection, whose statements carry the comment ``/* bench */``.
     """
 
-    def __init__(self, folder: Path, receiver: Server) -> None:
+    def __init__(self, folder: Path, receiver: Server, *options: str, servers: Mapping[str, int] | None = None) -> None:
         self._folder = folder
+        self._options = options
+        self._servers = servers or {}
         self._receiver = receiver
         self.receiver_url = f"http://127.0.0.1:{receiver.port}/"
         self.database: asyncpg.Connection
@@ -84,7 +90,7 @@ class System:
         given = time.time()
         allow = f"127.0.0.1:{self._receiver.port}"
         env = {"EDGEWISE_EGRESS_ALLOW": allow, "EDGEWISE_LOG_LEVEL": "warning"}
-        self._up = Up(self._folder, env=env)
+        self._up = Up(self._folder, *self._options, env=env)
         async with asyncio.timeout(_START_SECONDS):
             while "\nready http" not in f"\n{self._up.output()}":
                 if self._up.process.poll() is not None:
@@ -95,7 +101,8 @@ class System:
         self.broker_url: str = told["broker_url"]
         self.port = urlsplit(self._url).port or 0
         workers = {f"worker-{number}": pid for number, pid in enumerate(told["pids"].pop("workers"), start=1)}
-        self.pids = told["pids"] | workers | {"up": self._up.process.pid, "receiver": self._receiver.pid}
+        others = {"up": self._up.process.pid, "receiver": self._receiver.pid}
+        self.pids = {**told["pids"], **self._servers, **workers, **others}
         return given
 
     async def connect(self) -> None:
@@ -178,10 +185,10 @@ class System:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[System]:
-    """A system on a folder, started and connected; no process of it is left afterwards."""
+async def running(folder: Path, *options: str, servers: Mapping[str, int] | None = None) -> AsyncIterator[System]:
+    """A system on a folder, started and connected; no process of it is left afterwards. See `System`."""
     receiver = Server("receiver")
-    system = System(folder, receiver)
+    system = System(folder, receiver, *options, servers=servers)
     try:
         await system.start()
         try:
