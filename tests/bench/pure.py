@@ -4,7 +4,7 @@ import msgspec
 
 from tests.bench import floors, graphs
 from tests.bench.driving import LOAD, drive, prepare, times
-from tests.bench.figures import Measured, Options
+from tests.bench.figures import Measured, Options, percentiles
 from tests.bench.system import System
 
 
@@ -37,8 +37,14 @@ async def fixed_rate(system: System, options: Options) -> Measured:
     accepted = [sample.seconds for sample in done.loaded.samples]
     completed = await system.latencies(done.loaded)
     values = times("accepted at 1,000/s", accepted) | times("completed at 1,000/s", completed)
-    least = times("accepted at 1,000/s", [sample.seconds for sample in accepting.samples])
-    return Measured(values, least, done.spent, done.runs)
+    bare = [sample.seconds for sample in accepting.samples]
+    least = times("accepted at 1,000/s", bare)
+    spreads = {
+        "accepted at 1,000/s": percentiles(accepted),
+        "completed at 1,000/s": percentiles(completed),
+        "floor: accepted at 1,000/s": percentiles(bare),
+    }
+    return Measured(values, least, done.spent, done.runs, spreads=spreads)
 
 
 async def chain(system: System, options: Options) -> Measured:

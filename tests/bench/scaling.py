@@ -18,17 +18,16 @@ from typing import NamedTuple
 import msgspec
 
 from tests.bench import graphs
+from tests.bench.driving import LOAD, Outcome, drive, prepare
 from tests.bench.elsewhere import Elsewhere, elsewhere
 from tests.bench.figures import Figure, Measured, Options, SkippedError, Workload
-from tests.bench.load import Load
 from tests.bench.shares import limited, pinned_to
 from tests.bench.system import System, running
-from tests.bench.workloads import Outcome, drive, prepare
 
 #: Of a core, for each worker.
 _SHARE = 0.2
 _STEPS = 5
-_LOAD = Load(port=0, path="", body=graphs.payload(), in_flight=200, connections=200)
+_LOAD = msgspec.structs.replace(LOAD, in_flight=200, connections=200)
 
 
 class _Rate(NamedTuple):

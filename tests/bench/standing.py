@@ -8,7 +8,7 @@ import msgspec
 
 from tests.bench import floors, graphs, meters
 from tests.bench.driving import LOAD, drive, prepare, times
-from tests.bench.figures import Measured, Options
+from tests.bench.figures import Measured, Options, percentiles
 from tests.bench.system import System
 
 
@@ -23,9 +23,11 @@ async def idle(system: System, options: Options) -> Measured:
     spent = sum(meters.cpu(system).values()) - sum(before.values())
     wanted = msgspec.structs.replace(LOAD, rate=20.0, connections=4, requests=100)
     done = await drive(system, workflow, wanted)
-    values = times("idle: request to completed", await system.latencies(done.loaded))
+    taken = await system.latencies(done.loaded)
+    values = times("idle: request to completed", taken)
     values["idle: CPU of all processes"] = 100 * spent / seconds
-    return Measured(values, {"idle: request to completed p50": least * 1000}, done.spent, done.runs)
+    spreads = {"idle: request to completed": percentiles(taken)}
+    return Measured(values, {"idle: request to completed p50": least * 1000}, done.spent, done.runs, spreads=spreads)
 
 
 async def memory(system: System, _: Options) -> Measured:
