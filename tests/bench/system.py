@@ -71,12 +71,13 @@ class System:
         servers: pids of servers that the options name, by name; the caller's to end.
 
     Attributes:
+        folder: its data; a folder beside it is gone when this system is.
         pids: by name of the process; `postgres` is the postmaster.
         database: the bench's own connection, whose statements carry the comment ``/* bench */``.
     """
 
     def __init__(self, folder: Path, receiver: Server, *options: str, servers: Mapping[str, int] | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._options = options
         self._servers = servers or {}
         self._receiver = receiver
@@ -90,7 +91,7 @@ class System:
         given = time.time()
         allow = f"127.0.0.1:{self._receiver.port}"
         env = {"EDGEWISE_EGRESS_ALLOW": allow, "EDGEWISE_LOG_LEVEL": "warning"}
-        self._up = Up(self._folder, *self._options, env=env)
+        self._up = Up(self.folder, *self._options, env=env)
         async with asyncio.timeout(_START_SECONDS):
             while "\nready http" not in f"\n{self._up.output()}":
                 if self._up.process.poll() is not None:
@@ -128,11 +129,11 @@ class System:
         self._up.kill()
         until(lambda: not self._up.members())
 
-    async def create(self, graph: Graph) -> Workflow:
-        """Create a workflow over HTTP."""
-        body = {"name": "bench", "nodes": graph[0], "edges": graph[1]}
+    async def create(self, graph: Graph, **fields: str) -> Workflow:
+        """Create a workflow over HTTP; the path is empty if no webhook starts it."""
+        body = {"name": "bench", "nodes": graph[0], "edges": graph[1], **fields}
         made = await asyncio.to_thread(post, f"{self._url}/workflows", self._token, body)
-        return Workflow(decode(Prefix.WORKFLOW, made["id"]), urlsplit(made["webhook_url"]).path)
+        return Workflow(decode(Prefix.WORKFLOW, made["id"]), urlsplit(made["webhook_url"] or "").path)
 
     async def send(self, workflow: Workflow, wanted: Load) -> Loaded:
         """Send a load to the webhook of a workflow."""
