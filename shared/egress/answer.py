@@ -1,11 +1,61 @@
 """What comes back: the body within its cap, or why there is none, in words that hold no URL."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import aiohttp
 
+from shared.egress.hop import Hop
 from shared.errors import StepFailedError
 
 
-async def read_body(answer: aiohttp.ClientResponse, host: str, max_bytes: int) -> bytes:
+class Answer(Protocol):
+    """An answer whose head has come; `aiohttp.ClientResponse` is one.
+
+    Attributes:
+        raw_headers: in the order received, names as sent.
+        content: the body, unpacked as it is read.
+    """
+
+    status: int
+    reason: str | None
+    content: aiohttp.StreamReader
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name in any case."""
+        ...
+
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+
+    def release(self) -> object:
+        """Give the connection back if the answer was read to its end, and close it if not."""
+        ...
+
+
+class Sender(Protocol):
+    """A pool of connections."""
+
+    async def send(self, hop: Hop, addresses: tuple[str, ...], *, verify_tls: bool) -> Answer:
+        """Send a request and wait for the head of its answer.
+
+        Args:
+            hop: what is sent.
+            addresses: those that a new connection may be made to.
+            verify_tls: False accepts any certificate.
+
+        Raises:
+            aiohttp.ClientError, OSError: if that failed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+async def read_body(answer: Answer, host: str, max_bytes: int) -> bytes:
     """The decoded body. It is decoded piece by piece, so a small answer that unpacks to a huge one is caught early.
 
     Raises:
@@ -15,8 +65,8 @@ async def read_body(answer: aiohttp.ClientResponse, host: str, max_bytes: int) -
     content = answer.content
     if content.at_eof():
         return b""
-    announced = answer.content_length
-    if announced is not None and announced > max_bytes and "Content-Encoding" not in answer.headers:
+    announced = answer.headers.get("Content-Length")
+    if announced is not None and int(announced) > max_bytes and "Content-Encoding" not in answer.headers:
         raise _too_large(host, max_bytes)
     pieces: list[bytes] = []
     left = max_bytes

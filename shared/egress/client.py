@@ -7,30 +7,23 @@ the host's current addresses are checked again before it is reused.
 """
 
 import asyncio
-import io
-import socket
 import time
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from typing import Literal, NamedTuple, Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from multidict import CIMultiDict
 
-from shared.egress.answer import network_error, read_body
+from shared.egress.answer import Answer, Sender, network_error, read_body
+from shared.egress.direct import Direct
 from shared.egress.fields import decoded, text_of
 from shared.egress.guard import Guard
 from shared.egress.hop import MAX_REDIRECTS, Hop, first_hop, next_hop
 from shared.egress.interface import EgressResponse
+from shared.egress.proxied import Proxied
 from shared.errors import StepFailedError
 
 Outcome = Literal["ok", "refused", "timeout", "network", "too_large"]
 
-_USER_AGENT = "Edgewise"
-_MAX_FIELD = 32_768
-_LARGE_BODY = 1_048_576
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _OUTCOMES: dict[str, Outcome] = {
     "timeout": "timeout",
     "network_error": "network",
@@ -44,29 +37,6 @@ class _Terms(NamedTuple):
     follow_redirects: bool
     verify_tls: bool
     max_bytes: int
-
-
-_admitted: ContextVar[tuple[str, ...]] = ContextVar("admitted")
-
-
-class _AdmittedResolver(AbstractResolver):
-    """Answers every lookup with the addresses the guard has admitted for the request in flight."""
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002
-    ) -> list[ResolveResult]:
-        return [_numeric(host, address, port) for address in _admitted.get()]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def _numeric(host: str, address: str, port: int) -> ResolveResult:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
 
 
 class EgressClient:
@@ -95,7 +65,7 @@ class EgressClient:
         self._keep_alive = keep_alive
         self._proxy = proxy
         self._on_result = on_result or (lambda _: None)
-        self._session: aiohttp.ClientSession | None = None
+        self._sender: Sender | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,8 +75,8 @@ class EgressClient:
 
     async def aclose(self) -> None:
         """Close the pool; requests in flight fail with ``network_error``."""
-        if self._session is not None:
-            await self._session.close()
+        if self._sender is not None:
+            await self._sender.close()
 
     async def request(
         self,
@@ -152,64 +122,34 @@ class EgressClient:
         """The answer to a hop, or where it redirects to."""
         addresses = await self._guard.admit(hop.target)
         try:
-            answer = await self._send(hop, addresses, terms)
+            answer = await self._pool().send(hop, addresses, verify_tls=terms.verify_tls)
             try:
                 location = answer.headers.get("Location") if terms.follow_redirects else None
                 following = next_hop(hop, answer.status, location)
                 if following is not None:
                     return following
-                return _response(answer, await read_body(answer, hop.target.host, terms.max_bytes), started)
+                return _response(hop, answer, await read_body(answer, hop.target.host, terms.max_bytes), started)
             finally:
-                # Gives the connection back if the answer was read to its end, and closes it if not.
                 answer.release()
         except (aiohttp.ClientError, OSError) as error:
             # Not chained: the texts of these errors show whole URLs, and a URL's query may hold a secret.
             raise network_error(hop.target.host, error) from None
 
-    async def _send(self, hop: Hop, addresses: tuple[str, ...], terms: _Terms) -> aiohttp.ClientResponse:
-        _admitted.set(addresses)
-        headers = CIMultiDict(hop.headers)
-        headers.setdefault("User-Agent", _USER_AGENT)
-        return await self._pool().request(
-            hop.method,
-            hop.url,
-            headers=headers,
-            # The pool sends large bodies piece by piece only from a file.
-            data=io.BytesIO(hop.body) if hop.body and len(hop.body) > _LARGE_BODY else hop.body,
-            ssl=terms.verify_tls,
-            allow_redirects=False,
-            proxy=self._proxy,
-        )
-
-    def _pool(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = self._open_pool()
-        return self._session
-
-    def _open_pool(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            # Behind a proxy the only name ever connected to is the proxy's, which the operator vouches for.
-            resolver=None if self._proxy else _AdmittedResolver(),
-            use_dns_cache=self._proxy is not None,
-            limit=self._limit,
-            keepalive_timeout=self._keep_alive,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=_NO_TIMEOUT,
-            trust_env=False,
-            max_line_size=_MAX_FIELD,
-            max_field_size=_MAX_FIELD,
-        )
+    def _pool(self) -> Sender:
+        if self._sender is None:
+            if self._proxy:
+                self._sender = Proxied(self._proxy, limit=self._limit, keep_alive=self._keep_alive)
+            else:
+                self._sender = Direct(limit=self._limit, keep_alive=self._keep_alive)
+        return self._sender
 
 
-def _response(answer: aiohttp.ClientResponse, body: bytes, started: float) -> EgressResponse:
+def _response(hop: Hop, answer: Answer, body: bytes, started: float) -> EgressResponse:
     return EgressResponse(
         status=answer.status,
         reason=text_of((answer.reason or "").encode("utf-8", "surrogateescape")),
         headers=decoded(answer.raw_headers),
         body=body,
-        url=str(answer.url),
+        url=str(hop.url),
         duration_ms=round((time.perf_counter() - started) * 1000),
     )

@@ -43,6 +43,10 @@ class Target(NamedTuple):
     port: int
     address: Address | None
 
+    def __hash__(self) -> int:
+        """An address follows from its host, and its own hash is slow."""
+        return hash(self[:3])
+
     @property
     def authority(self) -> str:
         """Host and port as a URL shows them."""
