@@ -4,7 +4,8 @@
 value can change. `fields` renders whole configurations.
 """
 
+from shared.templates.direct import Scope
 from shared.templates.errors import TemplateError, TemplateSyntaxError
-from shared.templates.template import Scope, Template, is_template, parse
+from shared.templates.template import Template, is_template, parse
 
 __all__ = ["Scope", "Template", "TemplateError", "TemplateSyntaxError", "is_template", "parse"]

@@ -6,16 +6,11 @@ from itertools import chain
 
 from liquid import BoundTemplate, RenderContext
 from liquid.ast import Node
-from liquid.builtin.content import ContentNode
-from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.expression import Expression
 
 from shared.templates.errors import TemplateSyntaxError
 from shared.templates.nodes import SmallRange, ValueNode
-
-#: Names that Liquid gives a meaning of its own behind a dot; only it knows what they mean for a value.
-_COMPUTED = frozenset({"size", "first", "last"})
 
 
 def roots(bound: BoundTemplate) -> frozenset[str]:
@@ -63,25 +58,6 @@ def only_expression(bound: BoundTemplate) -> Expression | None:
     """The expression of a template that is exactly one ``{{ expression }}``."""
     nodes = bound.nodes
     return nodes[0].expression if len(nodes) == 1 and type(nodes[0]) is ValueNode else None
-
-
-def plain_parts(bound: BoundTemplate) -> tuple[str | tuple[str, ...], ...] | None:
-    """The texts and paths of a template that has nothing else; None for any other."""
-    parts = [_plain_part(node) for node in bound.nodes]
-    return None if None in parts else tuple(part for part in parts if part is not None)
-
-
-def _plain_part(node: Node) -> str | tuple[str, ...] | None:
-    if type(node) is ContentNode:
-        return node.text
-    return _plain_path(node.expression) if type(node) is ValueNode else None
-
-
-def _plain_path(expression: Expression) -> tuple[str, ...] | None:
-    if not isinstance(expression, FilteredExpression) or expression.filters or not isinstance(expression.left, Path):
-        return None
-    names = [name for name in expression.left.path if isinstance(name, str) and name not in _COMPUTED]
-    return tuple(names) if len(names) == len(expression.left.path) else None
 
 
 def keep_ranges_small(bound: BoundTemplate) -> None:

@@ -48,7 +48,7 @@ class JsonBuffer(TextBuffer):
         self.place = place
 
     def write(self, text: str, /) -> int:
-        self.place = _place_after(text, self.place)
+        self.place = place_after(text, self.place)
         return super().write(text)
 
     def write_value(self, value: Any) -> int:
@@ -74,7 +74,7 @@ _MOVES: Final = {
 
 
 @lru_cache(maxsize=4096)
-def _place_after(text: str, place: str) -> str:
+def place_after(text: str, place: str) -> str:
     """Where a document stands after some text: ``outside`` or ``inside`` a string, or in an ``escape``."""
     position = 0
     while position < len(text):

@@ -6,8 +6,9 @@ from typing import Any
 
 from shared.errors import StepFailedError
 from shared.templates import limits
+from shared.templates.direct import Scope
 from shared.templates.errors import TemplateError, TemplateSyntaxError, UndefinedNameError
-from shared.templates.template import Scope, is_template, parse
+from shared.templates.template import is_template, parse
 
 Render = Callable[[Scope], Any]
 

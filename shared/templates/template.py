@@ -1,6 +1,6 @@
 """A parsed template: the names it begins its paths with, and its three ways of being rendered."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -9,41 +9,40 @@ from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 
 from shared import jsontext
 from shared.templates import limits
-from shared.templates.analysis import check_filters, keep_ranges_small, only_expression, plain_parts, roots
+from shared.templates.analysis import check_filters, keep_ranges_small, only_expression, roots
 from shared.templates.buffers import JsonBuffer, TextBuffer
 from shared.templates.context import Context
+from shared.templates.direct import Pieces, Scope, joined, pieces_of, pieces_of_json, value_of
 from shared.templates.environment import ENVIRONMENT
 from shared.templates.errors import TemplateError, TemplateSyntaxError, UndefinedNameError
 from shared.templates.syntax import check_source, explained
-from shared.templates.values import json_value, text_of
+from shared.templates.values import json_value
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Scope = Mapping[str, Any]
-#: Text and plain paths (``n1.user.name``) in the order they are written.
-Parts = tuple[str | tuple[str, ...], ...]
 _TOO_DEEP: Final = "the template nests too deep"
 
 
 class Template:
     """One parsed template. It holds no state of a render and may be shared.
 
-    Most templates are text and plain paths through objects. Those are followed directly, at a tenth of the cost;
-    whatever is not found that way (``size`` of a list, a missing name) is left to Liquid, which words the error.
+    Plain ones are rendered directly (`shared.templates.direct`); the others, and whatever fails there, by Liquid.
 
     Attributes:
         roots: the names that its paths begin with; ``nodes["x"]`` counts as ``x``, ``nodes`` with a computed key as
             ``nodes``.
     """
 
-    __slots__ = ("_bound", "_expression", "_parts", "roots")
+    __slots__ = ("_bound", "_expression", "_json", "_pieces", "_value", "roots")
 
     def __init__(self, bound: BoundTemplate) -> None:
         check_filters(bound)
         keep_ranges_small(bound)
         self._bound = bound
         self._expression = only_expression(bound)
-        self._parts: Parts | None = plain_parts(bound)
+        self._pieces = pieces_of(bound)
+        self._json = None if self._pieces is None else pieces_of_json(self._pieces)
+        self._value = value_of(bound)
         self.roots = roots(bound)
 
     def text(self, scope: Scope) -> str:
@@ -52,14 +51,8 @@ class Template:
         Raises:
             TemplateError: an undefined name, a filter's argument, a limit.
         """
-        if self._parts is not None:
-            try:
-                text = "".join([part if type(part) is str else text_of(_follow(scope, part)) for part in self._parts])
-            except LookupError:
-                return _guarded(self._write, scope, TextBuffer(limits.OUTPUT))
-            if len(text) * 4 <= limits.OUTPUT:
-                return text
-        return _guarded(self._write, scope, TextBuffer(limits.OUTPUT))
+        text = _directly(self._pieces, scope)
+        return _guarded(self._write, scope, TextBuffer(limits.OUTPUT)) if text is None else text
 
     def json(self, scope: Scope) -> str:
         """Render to the text of a JSON document: values are escaped inside strings and serialised outside them.
@@ -67,7 +60,9 @@ class Template:
         Raises:
             TemplateError: as `text`, and if what comes out is no JSON document.
         """
-        text = _guarded(self._write, scope, JsonBuffer(limits.OUTPUT))
+        text = _directly(self._json, scope)
+        if text is None:
+            text = _guarded(self._write, scope, JsonBuffer(limits.OUTPUT))
         try:
             jsontext.decode(text)
         except (ValueError, RecursionError) as error:
@@ -82,10 +77,10 @@ class Template:
         """
         if self._expression is None:
             return self.text(scope)
-        if self._parts is not None:
+        if self._value is not None:
             try:
-                return _follow(scope, self._parts[0])
-            except LookupError:
+                return self._value(scope)
+            except Exception:  # noqa: BLE001, S110 — told by Liquid
                 pass
         return _guarded(self._evaluate, scope)
 
@@ -122,18 +117,14 @@ def is_template(text: str) -> bool:
     return "{{" in text or "{%" in text
 
 
-def _follow(scope: Scope, path: str | tuple[str, ...]) -> Any:
-    """The value at a path through objects.
-
-    Raises:
-        LookupError: if a name is missing or something on the way is no object.
-    """
-    found: Any = scope
-    for name in path:
-        if type(found) is not dict and found is not scope:
-            raise LookupError(name)
-        found = found[name]
-    return found
+def _directly(pieces: Pieces | None, scope: Scope) -> str | None:
+    """The text of a plain template; None if there is none, so that Liquid has to render it, or to say why it fails."""
+    if pieces is None:
+        return None
+    try:
+        return joined(pieces, scope)
+    except Exception:  # noqa: BLE001 — filters fail in their own ways on values of any type
+        return None
 
 
 def _guarded(render: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
