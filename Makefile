@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 UV := $(VENV)/uv/bin/uv
 READY := $(VENV)/.ready
+PEERS := build/peers
 SOURCES := api scheduler worker shared deploy tests
 
 # A mirror that pip is told to use is meant for uv too.
@@ -14,10 +15,10 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help run test check format bench drills lock docs clean
+.PHONY: help run test check format bench bench-plots bench-peers soak drills lock docs clean
 
 help: ## Show this help.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
 run: $(READY) ## Start everything, run the sample workflow, serve until Ctrl-C (ARGS=--exit: end after the run).
 	@$(BIN)/python -m deploy.sample $(ARGS)
@@ -37,6 +38,15 @@ format: $(READY) ## Format and mend what can be mended without thought.
 
 bench: $(READY) ## Measure the figures of docs/performance.md (ARGS: which).
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-plots: $(READY) ## Draw what the benchmarks left in build/ for docs/performance.md, and print its tables.
+	$(BIN)/python -m tests.bench.plots
+
+bench-peers: $(READY) $(PEERS)/.ready ## Measure others beside us, in the same minutes (ONLY=dbos,celery; SECONDS, REPEATS).
+	$(BIN)/python -m tests.bench.peers --python $(PEERS)/bin/python $(ARGS)
+
+soak: $(READY) ## Workload 1 for half an hour: latency, memory and sizes over time.
+	$(BIN)/python -m tests.bench.soak $(ARGS)
 
 drills: $(READY) ## Kill, stop and empty things while runs are in flight for STORM_SECONDS (600); STORM_SEED repeats one.
 	STORM_SECONDS=$(or $(STORM_SECONDS),600) $(BIN)/pytest -s tests/faults $(ARGS)
@@ -58,6 +68,13 @@ $(READY): $(UV) requirements.lock pyproject.toml
 	@echo "installing the locked dependencies"
 	@$(UV) pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(PEERS)/.ready: $(UV) tests/bench/peers/requirements.txt
+	@echo "making $(PEERS)"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)
+	@$(UV) pip sync --python $(PEERS)/bin/python --require-hashes --compile-bytecode --quiet \
+		tests/bench/peers/requirements.txt
 	@touch $@
 
 $(UV):
