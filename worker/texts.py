@@ -52,6 +52,8 @@ def texts_of(outcome: Outcome, *, stored: bool) -> Texts:
     if not isinstance(outcome.output, dict):
         raise TypeError("an output is an object")
     output = _limited(encode(outcome.output)) if stored else None
+    if outcome.terminate is None and outcome.step_input is None:
+        return Texts(output, None)
     run_output = None if outcome.terminate is None else _text(outcome.terminate.output)
     if run_output is not None:
         _limited(run_output)

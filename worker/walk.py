@@ -7,7 +7,7 @@ at one item path: an iterator's items are walks of their own.
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -37,6 +37,13 @@ from worker.texts import (
     texts_of,
     texts_of_failure,
 )
+
+#: Python looks the members of an enumeration up at 0.1 microseconds each, several times a step.
+_EFFECT: Final = Mode.EFFECT
+_WAIT: Final = Mode.WAIT
+_ITERATE: Final = Mode.ITERATE
+_TRIGGER: Final = Kind.TRIGGER
+_SUCCESS: Final = StepStatus.SUCCESS
 
 
 class Tools(NamedTuple):
@@ -84,7 +91,7 @@ class Walk:
         if self._starts_item:
             around = (*around, loaded.node_id)
         self._iterator = around[-1] if around else None
-        self._reset()
+        self._pending: Pending  # of the stretch that is walked, begun by whatever settles a step
 
     def _reset(self) -> None:
         self._pending = Pending(self._tools.clock, self._item, self._held[0])
@@ -126,9 +133,9 @@ class Walk:
             self._follow(graph.skip(self.blueprint.plan, node.id, self._joins))
         elif self._starts_item:
             self._follow(graph.begin_item(self.blueprint.plan, node.id, self._joins))
-        elif self.loaded.wake is not None and node.mode is Mode.ITERATE:
+        elif self.loaded.wake is not None and node.mode is _ITERATE:
             self._gather(node)
-        elif self.loaded.wake is not None and node.mode is Mode.WAIT:
+        elif self.loaded.wake is not None and node.mode is _WAIT:
             self._resume(node)
         else:
             self._enter(node)
@@ -243,29 +250,30 @@ class Walk:
 
     def _enter(self, node: PlanNode) -> None:
         """A node may run now: run it if it is pure, note it if it is an effect, begin it if it waits."""
-        if node.mode is Mode.EFFECT:
+        if node.mode is _EFFECT:
             self._pending.effects.append(node)
-        elif node.mode is Mode.WAIT:
+        elif node.mode is _WAIT:
             self._begin_wait(node)
-        elif node.mode is Mode.ITERATE:
+        elif node.mode is _ITERATE:
             self._begin_items(node)
-        elif node.kind is Kind.TRIGGER:
+        elif node.kind is _TRIGGER:
             self._attempt_pure(node, self._scope.trigger)
         elif node.settings.disabled:
             self._succeeded(node, 1, Outcome(self._scope.passed_on(node)), 0.0)
         else:
-            self._attempt_pure(node, lambda: self.blueprint.nodes[node.id].run(self._scope.names))
+            self._attempt_pure(node, self.blueprint.nodes[node.id].run, self._scope.names)
 
-    def _attempt_pure(self, node: PlanNode, run: Callable[[], Outcome]) -> None:
+    def _attempt_pure(self, node: PlanNode, run: Callable[..., Outcome], *arguments: Any) -> None:
+        attempt = self._attempt_of(node)
         began = time.perf_counter()
         try:
-            outcome = run()
+            outcome = run(*arguments)
         except StepFailedError as error:
-            self._failed(node, self._attempt_of(node), error, time.perf_counter() - began)
+            self._failed(node, attempt, error, time.perf_counter() - began)
         except BREAKAGES as error:
-            self._failed(node, self._attempt_of(node), internal_error(error), time.perf_counter() - began)
+            self._failed(node, attempt, internal_error(error), time.perf_counter() - began)
         else:
-            self._succeeded(node, self._attempt_of(node), outcome, time.perf_counter() - began)
+            self._succeeded(node, attempt, outcome, time.perf_counter() - began)
 
     def _attempt_of(self, node: PlanNode) -> int:
         return self._attempt if node.id == self._held[0] else 1
@@ -283,7 +291,7 @@ class Walk:
     def _resume(self, node: PlanNode) -> None:
         context = self.step_context()
         woken = msgspec.structs.replace(context, wake=self.loaded.wake, brought=brought_by(self.loaded))
-        self._attempt_pure(node, lambda: self.blueprint.nodes[node.id].resume(self._scope.names, woken))
+        self._attempt_pure(node, self.blueprint.nodes[node.id].resume, self._scope.names, woken)
 
     def _begin_items(self, node: PlanNode) -> None:
         division = self._try(node, lambda: self.blueprint.nodes[node.id].divide(self._scope.names))
@@ -320,7 +328,7 @@ class Walk:
     def _succeeded(self, node: PlanNode, attempt: int, outcome: Outcome, seconds: float) -> None:
         try:
             # What a trigger or an iterator gave out is composed when it is read.
-            stored = node.kind is not Kind.TRIGGER and node.mode is not Mode.ITERATE
+            stored = node.kind is not _TRIGGER and node.mode is not _ITERATE
             texts = texts_of(outcome, stored=stored)
             progress = graph.end(self.blueprint.plan, node.id, outcome.handle, self._joins)
         except StepFailedError as error:
@@ -330,7 +338,7 @@ class Walk:
             self._failed(node, attempt, internal_error(error), seconds)
             return
         self._scope.see(node.id, outcome.output)
-        self._pending.record(node, attempt, StepStatus.SUCCESS, seconds, texts, outcome.handle)
+        self._pending.record(node, attempt, _SUCCESS, seconds, texts, outcome.handle)
         if outcome.terminate is None:
             self._follow(progress)
             return

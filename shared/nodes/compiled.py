@@ -29,7 +29,8 @@ class Compiled(Generic[DataT]):
         self.references = check_templates(templates_of(fields, data, "data"))[1]
         _check_names(fields, data)
         self._rendered = _renderers(fields, data)
-        self._constant = _constants(fields, {name: data[name] for name in data if name not in self._rendered})
+        changing = {name for name, _, _ in self._rendered}
+        self._constant = _constants(fields, {name: data[name] for name in data if name not in changing})
         self._data = None if self._rendered else node_type.data_type(**self._constant)
 
     def trigger(self, context: TriggerContext) -> Outcome:
@@ -60,7 +61,7 @@ class Compiled(Generic[DataT]):
         if self._data is not None:
             return self._data  # type: ignore[return-value] # made of the type's own Struct
         values = dict(self._constant)
-        for name, (render, annotation) in self._rendered.items():
+        for name, render, annotation in self._rendered:
             value = render(scope)
             values[name] = value if annotation is None else _converted(value, annotation, name)
         return self._type.data_type(**values)  # type: ignore[return-value] # likewise
@@ -78,13 +79,13 @@ def _check_names(fields: Mapping[str, Field], data: Mapping[str, Any]) -> None:
             raise StepFailedError("invalid_data", f"data.{names[0]} {rule}.")
 
 
-def _renderers(fields: Mapping[str, Field], data: Mapping[str, Any]) -> dict[str, tuple[Render, Any]]:
-    """Of each field with templates: what renders it, and what to convert the result to, or None if it fits as it is."""
-    found = {}
+def _renderers(fields: Mapping[str, Field], data: Mapping[str, Any]) -> list[tuple[str, Render, Any]]:
+    """Of each field with templates: its name, what renders it, and what to convert that to, or None if it fits as it is."""
+    found = []
     for name, field in fields.items():
         render = renderer(data.get(name), f"data.{name}", field.rendering, data.get(field.fallbacks))
         if render is not None:
-            found[name] = (render, None if _fits(field, data[name]) else field.annotation)
+            found.append((name, render, None if _fits(field, data[name]) else field.annotation))
     return found
 
 
