@@ -80,7 +80,7 @@ def _check_names(fields: Mapping[str, Field], data: Mapping[str, Any]) -> None:
 
 
 def _renderers(fields: Mapping[str, Field], data: Mapping[str, Any]) -> list[tuple[str, Render, Any]]:
-    """Of each field with templates: its name, what renders it, and what to convert that to, or None if it fits as it is."""
+    """Of each field with templates its name, what renders it, and what to convert that to, or None if it fits as is."""
     found = []
     for name, field in fields.items():
         render = renderer(data.get(name), f"data.{name}", field.rendering, data.get(field.fallbacks))
