@@ -9,9 +9,9 @@ import queue
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 # Read when dramatiq is imported: milliseconds until a consumer that lost its connection tries again.
 os.environ.setdefault("dramatiq_restart_delay", "500")
@@ -47,6 +47,8 @@ _PUT_OFF: Final = 12
 #: Seconds an idle consumer blocks; the socket's own time-out must be longer.
 BLOCK_SECONDS: Final = 1
 _SOCKET_TIMEOUT: Final = 5.0
+#: Messages that one transaction enqueues.
+_PER_TRANSACTION: Final = 64
 #: Seconds for which nothing is sent after the broker failed; the rows are found again by rescue.
 _COOL_DOWN: Final = 0.5
 
@@ -296,12 +298,11 @@ class Announcer:
 
     Args:
         url: of the broker.
-        on_sent: called with the number of references of each message that went out.
     """
 
-    def __init__(self, url: str, *, on_sent: Callable[[int], None] | None = None) -> None:
-        self._broker = StepBroker(url)
-        self._on_sent = on_sent
+    def __init__(self, url: str) -> None:
+        self._client = connect(url)
+        self._connection: redis.connection.AbstractConnection | None = None
         self._queue: queue.SimpleQueue[Sequence[Doorbell] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
         self._silent_until = 0.0
@@ -317,12 +318,13 @@ class Announcer:
         """Send what is waiting and stop; at most five seconds."""
         self._queue.put(None)
         self._thread.join(timeout=_SOCKET_TIMEOUT)
-        self._broker.client.close()
+        self._client.close()
 
     def _run(self) -> None:
         while not self._closing:
-            for queue_name, references in group(self._collect()):
-                self._send(queue_name, references)
+            messages = group(self._collect())
+            for start in range(0, len(messages), _PER_TRANSACTION):
+                self._send(messages[start : start + _PER_TRANSACTION])
 
     def _collect(self) -> list[Doorbell]:
         """Everything that waits by now; blocks for the first."""
@@ -338,17 +340,55 @@ class Announcer:
             except queue.Empty:
                 return collected
 
-    def _send(self, queue_name: str, references: list[Reference]) -> None:
+    def _send(self, messages: Sequence[tuple[str, list[Reference]]]) -> None:
         if time.monotonic() < self._silent_until:
             return
-        wire = [(run_id.hex, node_id, item, claim) for run_id, node_id, item, claim in references]
-        message: dramatiq.Message[None] = dramatiq.Message(queue_name, queue_name, (wire,), {}, {})
         try:
-            self._broker.enqueue(message)
+            self._transact([command for message in messages for command in enqueueing(*message)])
         except (redis.RedisError, OSError) as error:
             BROKER_ERRORS.labels("enqueue").inc()
             self._silent_until = time.monotonic() + _COOL_DOWN
             _log.warning("broker away, messages are left to rescue", error=repr(error))
-            return
-        if self._on_sent is not None:
-            self._on_sent(len(references))
+
+    def _transact(self, commands: Sequence[tuple[str | bytes, ...]]) -> None:
+        """Run commands as one transaction, once more if the connection turns out to be dead.
+
+        By the client's own pipeline it takes three times as long.
+        """
+        try:
+            self._exchange(commands)
+        except redis.ConnectionError:
+            self._exchange(commands)
+
+    def _exchange(self, commands: Sequence[tuple[str | bytes, ...]]) -> None:
+        if self._connection is None:
+            self._connection = self._client.connection_pool.get_connection()
+        connection: Any = self._connection  # its methods have no types
+        try:
+            connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]))
+            *_, results = [connection.read_response() for _ in range(len(commands) + 2)]
+        except BaseException:
+            connection.disconnect()  # answers that were not read would be taken for the next ones
+            raise
+        for result in results:
+            if isinstance(result, redis.RedisError):
+                raise result
+
+
+def enqueueing(queue_name: str, references: Sequence[Reference]) -> list[tuple[str | bytes, ...]]:
+    """The commands that put a message into its queue as Dramatiq does, less its heartbeat of whoever sends.
+
+    Its own way takes four times the processor's time (90 us against 25): a copy of the message, arguments of a script.
+    """
+    message_id = str(uuid4())
+    body = {
+        "queue_name": queue_name,
+        "actor_name": queue_name,
+        "args": [[(run_id.hex, node_id, item, claim) for run_id, node_id, item, claim in references]],
+        "kwargs": {},
+        "options": {"redis_message_id": message_id},
+        "message_id": message_id,
+        "message_timestamp": time.time_ns() // 1_000_000,
+    }
+    key = f"{NAMESPACE}:{queue_name}"
+    return [("HSET", f"{key}.msgs", message_id, msgspec.json.encode(body)), ("RPUSH", key, message_id)]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from time import monotonic, perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
+from prometheus_client import Counter as Counted
 
 from shared.batcher import Batcher
 from shared.broker import Announcer
@@ -23,8 +24,12 @@ from shared.ids import Mint, Prefix, encode
 from shared.lanes import LIGHT_SHARE, Doorbell, Reference
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, RUNS_STARTED
 from shared.queries import load
+from shared.states import TriggerType
 
 _SQL = load("ingest")
+_BATCH_SIZE = BATCH_SIZE.labels("ingest")
+_BATCH_SECONDS = BATCH_SECONDS.labels("ingest")
+_STARTED: dict[str, Counted] = {kind: RUNS_STARTED.labels(kind) for kind in TriggerType}
 
 #: Seconds for which a trigger waits for a database that is away before its caller is told to come back.
 PATIENCE = 5.0
@@ -75,10 +80,22 @@ class Accepted(NamedTuple):
 
 
 class _Row(NamedTuple):
+    """One run to be made; ``columns`` are the arguments of the statement."""
+
     run_id: UUID
     trigger: Trigger
     sent: bool
     bulk: bool
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        trigger = self.trigger
+        target = None if trigger.started_by is None else encode(Prefix.RUN, self.run_id)
+        return (
+            self.run_id, trigger.workflow_id, trigger.trigger_type, trigger.payload, trigger.request_id,
+            trigger.traceparent, trigger.token_hash, self.sent, trigger.started_by, trigger.rerun_of, trigger.version,
+            trigger.trigger_node, target,
+        )  # fmt: skip
 
 
 class Window:
@@ -155,6 +172,7 @@ class Ingest:
         self._mint = Mint(clock.milliseconds)
         self._window = Window(window)
         self._batcher: Batcher[_Row, Accepted | None] = Batcher(self._flush, name="ingest", patience=PATIENCE)
+        self._traffic = asyncio.Event()
         self._poll = asyncio.create_task(self._keep_counting())
 
     async def accept(self, trigger: Trigger) -> Accepted | None:
@@ -202,6 +220,7 @@ class Ingest:
             await self._poll
 
     def _row(self, trigger: Trigger) -> _Row:
+        self._traffic.set()
         bulk = self._window.crowds(trigger.workflow_id)
         return _Row(trigger.run_id or self._mint.uuid(), trigger, self._window.admit(trigger.workflow_id), bulk)
 
@@ -209,27 +228,14 @@ class Ingest:
         began = perf_counter()
         receipts = await self._insert(self._pool, rows, uncertain=uncertain)
         self.announce(receipts)
-        BATCH_SIZE.labels("ingest").observe(len(rows))
-        BATCH_SECONDS.labels("ingest").observe(perf_counter() - began)
+        _BATCH_SIZE.observe(len(rows))
+        _BATCH_SECONDS.observe(perf_counter() - began)
         return receipts
 
     async def _insert(self, connection: Executes, rows: Sequence[_Row], *, uncertain: bool) -> list[Accepted | None]:
-        records = await connection.fetch(
-            _SQL["accept"],
-            [row.run_id for row in rows],
-            [row.trigger.workflow_id for row in rows],
-            [row.trigger.trigger_type for row in rows],
-            [row.trigger.payload for row in rows],
-            [row.trigger.request_id for row in rows],
-            [row.trigger.traceparent for row in rows],
-            [row.trigger.token_hash for row in rows],
-            [row.sent for row in rows],
-            [row.trigger.started_by for row in rows],
-            [row.trigger.rerun_of for row in rows],
-            [row.trigger.version for row in rows],
-            [row.trigger.trigger_node for row in rows],
-            [None if row.trigger.started_by is None else encode(Prefix.RUN, row.run_id) for row in rows],
-        )
+        if not rows:
+            return []
+        records = await connection.fetch(_SQL["accept"], *zip(*[row.columns for row in rows], strict=True))
         made = {record["id"]: record for record in records}
         if uncertain and len(made) < len(rows):
             missing = [row.run_id for row in rows if row.run_id not in made]
@@ -239,9 +245,10 @@ class Ingest:
     async def _keep_counting(self) -> None:
         pause = _WINDOW_POLL
         while True:
-            await asyncio.sleep(pause)
             if not self._window.touched:
-                continue
+                self._traffic.clear()
+                await self._traffic.wait()
+            await asyncio.sleep(pause)
             began = perf_counter()
             self._window.begin_count()
             try:
@@ -255,7 +262,7 @@ class Ingest:
 def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:
     if record is None:
         return None
-    RUNS_STARTED.labels(row.trigger.trigger_type).inc()
+    _STARTED[row.trigger.trigger_type].inc()
     doorbell = None
     if row.sent:
         reference = Reference(row.run_id, record["node_id"], "-", record["claim_first"])

@@ -9,6 +9,7 @@ from api.access import PUBLIC
 from api.call import Call
 from api.moments import stamp
 from api.routing import Routes
+from api.short import ShortAnswer
 from api.webhook_payload import read_payload
 from api.webhook_targets import hash_token
 from shared.errors import ConflictError, EdgewiseError, NotFoundError, RateLimitedError, UnavailableError
@@ -18,7 +19,6 @@ from shared.metrics import WEBHOOK_REQUESTS
 from shared.states import TriggerType
 
 ROUTES: Final = Routes()
-_JSON: Final = {"Content-Type": "application/json"}
 _ACCEPTED: Final = WEBHOOK_REQUESTS.labels("accepted")
 
 
@@ -44,7 +44,7 @@ async def receive_webhook(call: Call) -> web.Response:
         raise
     _ACCEPTED.inc()
     body = b'{"run_id":"%s"}' % encode(Prefix.RUN, accepted.run_id).encode()
-    return web.Response(status=202, body=body, headers=_JSON)
+    return ShortAnswer(202, body)
 
 
 async def _accept(call: Call) -> Accepted:

@@ -2,11 +2,12 @@
 
 from uuid import UUID
 
+import dramatiq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.broker import MESSAGE_REFERENCES, decode_references, group
+from shared.broker import MESSAGE_REFERENCES, decode_references, enqueueing, group
 from shared.lanes import LANES, PRIORITIES, Doorbell, Reference
 from shared.states import Priority
 
@@ -46,9 +47,13 @@ def test_few_branches_go_one_by_one():
 
 @given(st.lists(st.builds(Reference, st.uuids(), st.text(), st.text(), st.booleans()), max_size=5))
 def test_references_survive_the_wire(references):
-    """What `Announcer` writes, `decode_references` reads."""
-    wire = [(run_id.hex, node_id, item, claim) for run_id, node_id, item, claim in references]
-    assert decode_references(wire) == references
+    """What `Announcer` enqueues, Dramatiq decodes, and `decode_references` reads."""
+    body, push = enqueueing("high-new", references)
+    message = dramatiq.Message.decode(body[3])
+    assert decode_references(*message.args) == references
+    assert (message.queue_name, message.actor_name, message.kwargs) == ("high-new", "high-new", {})
+    assert message.options == {"redis_message_id": push[2]}
+    assert (body[:3], push[:2]) == (("HSET", "edgewise:high-new.msgs", push[2]), ("RPUSH", "edgewise:high-new"))
 
 
 @pytest.mark.parametrize("wire", [5, None, [5], ["abc"], [["x", "n", "-", True]], [["00" * 16, "n"]], [[1, 2, 3, 4]]])
