@@ -4,8 +4,9 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import uvloop
@@ -15,31 +16,42 @@ from tests.bench.figures import Measured, Options, SkippedError, Workload
 from tests.bench.report import Report
 from tests.bench.system import System, running
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _ROOT = Path(__file__).parents[2]
 _FOUND = _ROOT / "build" / "bench.json"
 #: The last one brings servers of its own and stops the system that the others share.
 WORKLOADS = (*workloads.WORKLOADS, scaling.WORKLOAD)
 
 
+def _size(name: str, told: str) -> Callable[[_Command], _Command]:
+    default = getattr(Options(), name)
+    kind = click.IntRange(100)
+    return click.option(f"--{name}", envvar=name.upper(), type=kind, default=default, show_default=True, help=told)
+
+
 @click.command()
 @click.option("--only", envvar="ONLY", default="", help="Numbers of workloads, comma-separated.  [default: all]")
 @click.option("--seconds", envvar="SECONDS", type=float, default=Options().seconds, show_default=True)
 @click.option("--repeats", envvar="REPEATS", type=click.IntRange(1), default=Options().repeats, show_default=True)
-def main(only: str, seconds: float, repeats: int) -> None:
+@_size("rows", "Finished runs in the database, of workload 10.")
+@_size("steps", "Steps after which memory is compared, of workload 13.")
+@_size("schedules", "Active schedules, of workload 9.")
+def main(only: str, **sizes: Any) -> None:
     """Measure, print tables, and write build/bench.json.
 
     \b
     Examples:
       make bench
       make bench ONLY=1,4 SECONDS=60 REPEATS=5
+      make bench ONLY=10 ROWS=10000000
     """
     began = time.monotonic()
-    about = {"python": platform.python_version(), "cores": os.cpu_count(), "seconds": seconds, "repeats": repeats}
+    about = {"python": platform.python_version(), "cores": os.cpu_count(), **sizes}
     report = Report(about)
     try:
         with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as folder:
             Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
-            uvloop.run(_measure(Path(folder) / "data", _chosen(only), Options(seconds, repeats), report))
+            uvloop.run(_measure(Path(folder) / "data", _chosen(only), Options(**sizes), report))
     finally:  # what was found before something broke is still worth having
         tables.show(report)
         report.write(_FOUND)

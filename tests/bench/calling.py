@@ -7,6 +7,8 @@ from tests.bench.driving import LOAD, drive, prepare
 from tests.bench.figures import Measured, Options
 from tests.bench.system import System
 
+_ITEMS, _AT_ONCE = 10_000, 100
+
 
 async def chain(system: System, options: Options) -> Measured:
     """Workload 4: five calls in a row, 200 runs in flight."""
@@ -26,6 +28,17 @@ async def fan(system: System, _: Options) -> Measured:
     done = await drive(system, workflow, msgspec.structs.replace(LOAD, connections=1, requests=1))
     name = "1 to 1,000 HTTP branches to join"
     return Measured({name: done.seconds}, {name: least}, done.spent, done.runs)
+
+
+async def items(system: System, _: Options) -> Measured:
+    """Workload 6: an iterator over 10,000 items with a transform and a call each, 100 at once."""
+    least = await floors.calls(system, _AT_ONCE)
+    parts = {f"bare calls, {_AT_ONCE} at once, calls/s": least}
+    workflow = await prepare(system, graphs.iterator(system.receiver_url, _AT_ONCE), runs=1, body=graphs.items(500))
+    wanted = msgspec.structs.replace(LOAD, connections=1, requests=1, body=graphs.items(_ITEMS))
+    done = await drive(system, workflow, wanted)
+    name = "items of a transform and a call, 100 at once"
+    return Measured({name: _ITEMS / done.seconds}, {name: least}, done.spent, done.runs, parts)
 
 
 async def durable_steps(system: System, _: Options) -> Measured:

@@ -54,10 +54,10 @@ async def drive(system: System, workflow: Workflow, wanted: Load, *, settled: bo
     return Outcome(loaded, ended.last - loaded.began, msgspec.structs.replace(spent, cpu=cpu))
 
 
-async def prepare(system: System, graph: graphs.Graph, runs: int = _WARM_REQUESTS) -> Workflow:
+async def prepare(system: System, graph: graphs.Graph, runs: int = _WARM_REQUESTS, body: bytes = LOAD.body) -> Workflow:
     """A workflow of this graph that the workers have run before."""
     workflow = await system.create(graph)
-    await system.send(workflow, msgspec.structs.replace(LOAD, connections=min(runs, 8), requests=runs))
+    await system.send(workflow, msgspec.structs.replace(LOAD, connections=min(runs, 8), requests=runs, body=body))
     await system.ended(workflow)
     return workflow
 

@@ -14,10 +14,21 @@ class SkippedError(Exception):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How long to measure: seconds of each repeat of a workload that goes on, and how many repeats."""
+    """How long to measure, and at what size.
 
-    seconds: float = 10.0
+    Attributes:
+        seconds: of each repeat of a workload that goes on.
+        repeats: of each workload.
+        rows: finished runs in the database, of workload 10.
+        steps: after which memory is compared, of workload 13.
+        schedules: of workload 9.
+    """
+
+    seconds: float = 6.0
     repeats: int = 3
+    rows: int = 1_000_000
+    steps: int = 100_000
+    schedules: int = 100_000
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -48,6 +59,7 @@ class Measured(msgspec.Struct):
         floors: likewise, of those that have one.
         spent: by the whole system on ``runs`` runs.
         parts: what parts of the system do by themselves, by name and unit; floors are made of them.
+        sizes: by the figure's name, at what size it was measured where that is up to the caller.
         spreads: `percentiles` of what was taken many times, by name; a floor's are named ``floor: `` and the name.
     """
 
@@ -57,6 +69,7 @@ class Measured(msgspec.Struct):
     runs: int = 0
     parts: dict[str, float] = {}
     spreads: dict[str, list[float]] = {}
+    sizes: dict[str, str] = {}
 
 
 class Workload(msgspec.Struct, frozen=True):

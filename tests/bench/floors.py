@@ -23,7 +23,6 @@ from tests.bench.system import Server, System
 #: Runs in one commit of the floor of rows: what 64 connections can have waiting.
 _BATCH = 64
 _MESSAGES = 4000
-_CALLERS = 200
 _TABLES = """
     CREATE TABLE IF NOT EXISTS bench_runs (LIKE runs INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES);
     CREATE TABLE IF NOT EXISTS bench_steps (LIKE steps INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES);
@@ -86,8 +85,8 @@ async def accepting(*, rate: float | None = None, connections: int = 64, seconds
         server.stop()
 
 
-async def calls(system: System, seconds: float = 1.5) -> float:
-    """Calls of the receiver per second by a bare aiohttp client, 200 at once."""
+async def calls(system: System, at_once: int = 200, seconds: float = 1.5) -> float:
+    """Calls of the receiver per second by a bare aiohttp client."""
     deadline = time.perf_counter() + seconds
     done = 0
 
@@ -98,8 +97,8 @@ async def calls(system: System, seconds: float = 1.5) -> float:
                 await response.json()
             done += 1
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CALLERS)) as session:
-        await asyncio.gather(*(call(session) for _ in range(_CALLERS)))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=at_once)) as session:
+        await asyncio.gather(*(call(session) for _ in range(at_once)))
     return done / seconds
 
 

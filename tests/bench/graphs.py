@@ -1,4 +1,4 @@
-"""The workflows of the workloads, each as (nodes, edges). Every one starts at a webhook."""
+"""The workflows of the workloads, each as (nodes, edges). All but one start at a webhook."""
 
 import random
 from itertools import pairwise
@@ -28,6 +28,12 @@ def condition_and_transform() -> Graph:
     return nodes, [edge("t", "is_ada"), edge("is_ada", "greet", "true")]
 
 
+def scheduled() -> Graph:
+    """Workload 9: a schedule, and a transform behind it."""
+    nodes = [node("t", "scheduled_trigger"), node("tell", "text_transform", template="At {{ t.scheduled_at }}")]
+    return nodes, _chain(nodes)
+
+
 def transforms(length: int) -> Graph:
     """A chain of pure nodes; each template takes the text of the node before."""
     nodes = [node("t", "webhook_trigger"), node("n1", "text_transform", template="{{ t.webhook_payload.name }}")]
@@ -50,6 +56,22 @@ def fan(width: int, url: str) -> Graph:
     nodes = [node("t", "webhook_trigger"), *branches, node("join", "text_transform", template="joined")]
     edges = [edge("t", branch["id"]) for branch in branches] + [edge(branch["id"], "join") for branch in branches]
     return nodes, edges
+
+
+def iterator(url: str, concurrency: int) -> Graph:
+    """An iterator over what the payload lists; for each item a transform and an HTTP call."""
+    nodes = [
+        node("t", "webhook_trigger"),
+        node("each", "iterator", items="{{ t.webhook_payload.items }}", concurrency=concurrency),
+        node("text", "text_transform", template="item {{ each.item.id }} of {{ each.item.name }}"),
+        node("call", "webhook", method="POST", url=url, body='{"number":{{ each.index }}}'),
+    ]
+    return nodes, [edge("t", "each"), edge("each", "text", "item"), edge("text", "call")]
+
+
+def items(count: int) -> bytes:
+    """A payload that lists items."""
+    return b'{"items":[' + b",".join(b'{"id":%d,"name":"ada"}' % number for number in range(count)) + b"]}"
 
 
 def payload(size: int = 0) -> bytes:

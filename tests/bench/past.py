@@ -52,12 +52,13 @@ class Past(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What was loaded: runs, their steps, and the seconds that copying and vacuuming took."""
+    """What was loaded: runs, their steps, the seconds that copying and vacuuming took, the bytes of the database."""
 
     runs: int
     steps: int
     copying: float
     vacuuming: float
+    size: int
 
 
 class _Part(NamedTuple):
@@ -95,7 +96,8 @@ async def load(folder: Path, wanted: Past, workflow_id: UUID) -> Made:
         parts, flows = _parts(wanted), _workflows(wanted.workflows, workflow_id)
         copying = await _timed(_copy(pool, model, part, flows) for part in parts for model in models)
         vacuuming = await _timed(_vacuum(pool, _partition(model, part)) for part in parts for model in models)
-    return Made(wanted.runs, wanted.runs * steps, copying, vacuuming)
+        size = await pool.fetchval("SELECT pg_database_size(current_database())")
+    return Made(wanted.runs, wanted.runs * steps, copying, vacuuming, size)
 
 
 async def _model(pool: asyncpg.Pool, table: str, key: str, run_id: UUID) -> _Model:

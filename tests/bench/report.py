@@ -115,9 +115,10 @@ def line(figure: Figure, repeats: Sequence[Measured]) -> Line:
     values = [one.values[figure.name] for one in repeats]
     floors = [one.floors[figure.name] for one in repeats if figure.name in one.floors]
     middle = median(values)
+    size = repeats[0].sizes.get(figure.name)
     return Line(
         number=figure.number,
-        name=figure.name,
+        name=f"{figure.name} ({size})" if size else figure.name,
         unit=figure.unit,
         higher=figure.higher,
         values=values,

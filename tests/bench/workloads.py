@@ -1,6 +1,6 @@
 """The workloads of docs/performance.md and their targets. Each measures itself once, its floor in the same minute."""
 
-from tests.bench import calling, pure, standing
+from tests.bench import calling, history, pure, schedules, standing
 from tests.bench.driving import Outcome, drive, prepare
 from tests.bench.figures import Figure, Workload
 
@@ -56,12 +56,37 @@ WORKLOADS = (
         calling.fan,
     ),
     Workload(
+        "10,000 items",
+        (
+            Figure(
+                6, "items of a transform and a call, 100 at once", "items/s", 2000, 4000, higher=True,
+                floor="bare calls, 100 at once",
+            ),
+        ),
+        calling.items,
+    ),
+    Workload(
         "40 durable steps",
         (Figure(8, "40 steps that wait for durability", "s", 0.4, 0.15, floor="40 bare calls and 40 commits"),),
         calling.durable_steps,
     ),
     Workload(
         "160 KB payloads", (Figure(12, "160 KB payloads against 1 KB", "%", 25, 50, higher=True),), pure.large_payloads
+    ),
+    Workload(
+        "schedules due at once",
+        (
+            Figure(
+                9, "schedules due at once, the last one started after", "s", 3, 1,
+                floor="rows of such runs by bare asyncpg",
+            ),
+        ),
+        schedules.storm,
+    ),
+    Workload(
+        "a past of finished runs",
+        (Figure(10, "finished runs in the database, against none", "%", 90, 98, higher=True),),
+        history.against_a_past,
     ),
     Workload("restart", (Figure(14, "start to first run", "s", 4, 2),), standing.restart),
 )  # fmt: skip

@@ -1,0 +1,93 @@
+"""Workload 9: a hundred thousand active schedules, of which five thousand are due in the same second."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+from tests.bench import floors, graphs, meters, timetable
+from tests.bench.figures import Measured, Options
+from tests.bench.system import System, running
+
+#: One of so many schedules is due.
+_DUE = 20
+#: Seconds until they are, once they are armed.
+_SOON = 1
+#: Schedules that fire before anything is measured.
+_WARM = 100
+#: Seconds after which those that have not fired count as lost.
+_LATE = 60.0
+_LOOK = 0.1
+#: The trigger's row and that of the one node behind it.
+_STEPS = 2
+_NAME = "schedules due at once, the last one started after"
+
+
+async def storm(shared: System, options: Options) -> Measured:
+    """Make a twentieth of all schedules due at one moment, on a system of its own that is kept for the next repeat."""
+    folder = shared.folder.with_name("schedules")
+    fresh = not folder.exists()
+    due = options.schedules // _DUE
+    async with running(folder) as system:
+        if fresh:
+            model = await system.create(graphs.scheduled(), schedule_type="monthly")
+            await timetable.load(system, model, options.schedules, due)
+        parts = await _idle(system, options)
+        await _fire(system, min(_WARM, due))
+        row_rate, _ = await floors.rows(system, steps=_STEPS, payload=b'{"scheduled_at":"2026-01-01T00:00:00.000000Z"}')
+        before = await meters.begin(system, settled=False)
+        last = await _fire(system, due)
+        spent = before.until(await meters.read(system, settled=False))
+    sizes = {_NAME: f"{due:,} of {options.schedules:,}"}
+    return Measured({_NAME: last}, {_NAME: due / row_rate}, spent, due, parts, sizes=sizes)
+
+
+async def _idle(system: System, options: Options) -> dict[str, float]:
+    """What it costs that the schedules are there while none is due."""
+    await meters.begin(system, settled=False)
+    before, began = meters.cpu(system), time.monotonic()
+    await asyncio.sleep(options.seconds / 2)
+    seconds = time.monotonic() - began
+    spent = sum(meters.cpu(system).values()) - sum(before.values())
+    look = await system.database.fetchval(
+        "SELECT /* bench */ sum(total_exec_time) / sum(calls) FROM pg_stat_statements WHERE query LIKE '%AS slots%'"
+    )
+    return {
+        f"idle with {await _active(system):,} schedules, % of CPU": 100 * spent / seconds,
+        "one look for what is due, with them, ms": look,
+    }
+
+
+async def _active(system: System) -> int:
+    count: int = await system.database.fetchval(
+        "SELECT /* bench */ count(*) FROM workflows WHERE is_active AND next_run_at IS NOT NULL"
+    )
+    return count
+
+
+async def _fire(system: System, due: int) -> float:
+    """Arm them, wait for their runs, and tell how many seconds after the moment the last of these began.
+
+    Raises:
+        TimeoutError: if not every one of them makes a run that completes.
+    """
+    now = await system.database.fetchval("SELECT /* bench */ clock_timestamp()")
+    moment = now.replace(microsecond=0) + timedelta(seconds=1 + _SOON)
+    await timetable.arm(system, moment, due)
+    await asyncio.sleep((moment - datetime.now(UTC)).total_seconds())
+    deadline = time.monotonic() + _LATE
+    while (last := await _last(system, moment, due)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not all of {due} schedules have fired and completed within {_LATE:g} s")
+        await asyncio.sleep(_LOOK)
+    return last
+
+
+async def _last(system: System, moment: datetime, due: int) -> float | None:
+    """Seconds from a moment to the start of the last run of its slots; None until so many have completed."""
+    row = await system.database.fetchrow(
+        "SELECT /* bench */ count(*) FILTER (WHERE r.status = 'completed') AS completed,"
+        " extract(epoch FROM max(r.started_at) - $1::timestamptz)::float8 AS last"
+        " FROM schedule_slots s JOIN runs r ON r.id = s.run_id WHERE s.slot = $1",
+        moment,
+    )
+    return float(row["last"]) if row is not None and row["completed"] == due else None
