@@ -5,11 +5,13 @@
 -- $9: who started it; $10: the run it repeats; $11, $12: a version other than the current one, and its trigger node; $13:
 -- the run's id as callers know it. What somebody started leaves an audit row.
 -- A run id that exists is one of a batch whose outcome was unknown; `already_accepted` tells.
+-- Payloads ($4) go from their array straight into the table: `unnest`, the CTE and the sort would each copy them, and
+-- write batches of large ones to files (64 of 160 KB: 0.8 ms of CPU a run so, 3.1 ms otherwise).
 WITH input AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::boolean[],
-                         $9::text[], $10::uuid[], $11::integer[], $12::text[], $13::text[])
-        AS i (run_id, workflow_id, trigger_type, payload, request_id, traceparent, token_hash, sent, started_by, rerun_of,
-              own_version, own_trigger, target)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $5::text[], $6::text[], $7::bytea[], $8::boolean[],
+                         $9::text[], $10::uuid[], $11::integer[], $12::text[], $13::text[]) WITH ORDINALITY
+        AS i (run_id, workflow_id, trigger_type, request_id, traceparent, token_hash, sent, started_by, rerun_of,
+              own_version, own_trigger, target, place)
 ), wanted AS (
     SELECT i.*, w.workspace_id, coalesce(i.own_version, w.version) AS version, w.priority,
            coalesce(i.own_trigger, w.trigger_node) AS trigger_node, w.limited
@@ -20,15 +22,15 @@ WITH input AS (
 ), accepted AS (
     INSERT INTO runs (id, workspace_id, workflow_id, version, priority, trigger_type, trigger_payload, request_id,
                       traceparent, open_steps, started_by, rerun_of, slots)
-    SELECT run_id, workspace_id, workflow_id, version, priority, trigger_type, payload, request_id, traceparent, 1,
-           started_by, rerun_of, CASE WHEN limited THEN -1 ELSE 0 END
-    FROM wanted ORDER BY run_id
+    SELECT run_id, workspace_id, workflow_id, version, priority, trigger_type, ($4::text[])[place], request_id,
+           traceparent, 1, started_by, rerun_of, CASE WHEN limited THEN -1 ELSE 0 END
+    FROM (SELECT * FROM wanted ORDER BY run_id) AS ordered
     ON CONFLICT (id) DO NOTHING
     RETURNING id, workspace_id, workflow_id, version, priority, created_at
 ), audited AS (
     INSERT INTO audit (id, workspace_id, actor, action, target, after_digest, request_id)
     SELECT a.id, a.workspace_id, w.started_by, CASE WHEN w.rerun_of IS NULL THEN 'run.create' ELSE 'run.rerun' END, w.target,
-           sha256(convert_to(w.payload, 'UTF8')), w.request_id
+           sha256(convert_to(($4::text[])[w.place], 'UTF8')), w.request_id
     FROM accepted a JOIN wanted w ON w.run_id = a.id WHERE w.started_by IS NOT NULL
 ), opened AS (
     INSERT INTO open_steps (run_id, node_id, workspace_id, workflow_id, priority, status, claim_first, sent_at, sends)
