@@ -1,11 +1,13 @@
 """One call of an effect, and what became of it."""
 
 import asyncio
+from contextlib import nullcontext
 
 import structlog
 
 from shared.errors import StepFailedError
 from shared.nodes.base import Outcome
+from shared.timeouts import Timeouts
 from worker.isolated import timed_out
 from worker.isolation import is_apart
 from worker.texts import BREAKAGES, internal_error
@@ -14,11 +16,11 @@ from worker.walk import Next, Walk
 _log = structlog.get_logger(__name__)
 
 
-async def outcome_of(walk: Walk, step: Next) -> Outcome | StepFailedError:
+async def outcome_of(walk: Walk, step: Next, timeouts: Timeouts) -> Outcome | StepFailedError:
     """How the effect that a walk holds ended, whatever its node type did, here or apart."""
     try:
         # A process of its own keeps to the timeout by itself, from when it has started.
-        async with asyncio.timeout(None if is_apart(walk) else step.node.timeout):
+        with nullcontext() if is_apart(walk) else timeouts.within(step.node.timeout):
             return await walk.call()
     except StepFailedError as error:
         return error

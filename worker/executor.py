@@ -16,6 +16,7 @@ from shared.graph.catalogue import Mode
 from shared.lanes import Doorbell, Reference
 from shared.metrics import STEP_DURATION, STEP_WAIT
 from shared.store.taken import Loaded, put_back, surrender
+from shared.timeouts import Timeouts
 from worker.admission import Admission
 from worker.calling import outcome_of
 from worker.capacity import Capacity
@@ -76,6 +77,7 @@ class Executor:
             isolation=self._isolation,
         )
         self._admission = Admission(pool, announcer.announce)
+        self._timeouts = Timeouts()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep_going = True
 
@@ -227,7 +229,7 @@ class Executor:
         task = entry.task = asyncio.current_task()
         aborted = False
         try:
-            ended = await outcome_of(walk, step)
+            ended = await outcome_of(walk, step, self._timeouts)
         except asyncio.CancelledError:
             if entry.abort is None:
                 raise

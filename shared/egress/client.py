@@ -6,7 +6,6 @@ when it was made, for the same scheme, host and port, under an allow-list that d
 the host's current addresses are checked again before it is reused.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Self
@@ -21,6 +20,7 @@ from shared.egress.hop import MAX_REDIRECTS, Hop, first_hop, next_hop
 from shared.egress.interface import EgressResponse
 from shared.egress.proxied import Proxied
 from shared.errors import StepFailedError
+from shared.timeouts import Timeouts
 
 Outcome = Literal["ok", "refused", "timeout", "network", "too_large"]
 
@@ -65,6 +65,7 @@ class EgressClient:
         self._keep_alive = keep_alive
         self._proxy = proxy
         self._on_result = on_result or (lambda _: None)
+        self._timeouts = Timeouts()
         self._sender: Sender | None = None
 
     async def __aenter__(self) -> Self:
@@ -85,7 +86,7 @@ class EgressClient:
         *,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
-        timeout: float = 30.0,  # noqa: ASYNC109 — the interface's; it becomes `asyncio.timeout` below
+        timeout: float = 30.0,  # noqa: ASYNC109 — the interface's; it is kept below
         follow_redirects: bool = True,
         verify_tls: bool = True,
         max_bytes: int = 10 * 1024 * 1024,
@@ -102,7 +103,7 @@ class EgressClient:
 
     async def _within(self, seconds: float, hop: Hop, terms: _Terms) -> EgressResponse:
         try:
-            async with asyncio.timeout(seconds):
+            with self._timeouts.within(seconds):
                 return await self._exchange(hop, terms)
         except TimeoutError:
             message = f"The call to {hop.target.host} took longer than its {seconds:g} s."

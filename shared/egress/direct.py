@@ -138,10 +138,7 @@ def _write(protocol: ResponseHandler, hop: Hop) -> None:
     if transport is None:
         raise aiohttp.ServerDisconnectedError
     head = request_head(hop)
-    if hop.body:
-        transport.writelines((head, hop.body))
-    else:
-        transport.write(head)
+    transport.write(head + hop.body if hop.body else head)
 
 
 def request_head(hop: Hop) -> bytes:
