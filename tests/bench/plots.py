@@ -144,10 +144,11 @@ def _bars(one: Line) -> Panel:
         places = range(1, len(one.values) + 1)
         half = 0.2 if one.floors else 0.0
         bars = axes.bar([place - half for place in places], one.values, 0.38, color=OURS, label="measured")
-        axes.bar_label(bars, [number(value) for value in one.values], padding=1, fontsize=7.5)
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
+        axes.bar_label(bars, [number(value) for value in one.values], padding=2, fontsize=7.5, bbox=paper)
         if one.floors:
             floors = axes.bar([place + half for place in places], one.floors, 0.38, color=_FLOOR, label="floor")
-            axes.bar_label(floors, [number(value) for value in one.floors], padding=1, fontsize=7.5, color=_FAINT)
+            axes.bar_label(floors, [number(value) for value in one.floors], padding=2, fontsize=7.5, color=_FAINT)
         axes.set_xlabel("repeat" + (f"\ngrey: {one.floor_is or 'its floor'}" if one.floors else ""))
         axes.set_xlim(0.4, len(one.values) + 0.6)
         axes.set_ylim(0, 1.12 * max(*one.values, *one.floors, one.reach, one.aim))

@@ -64,7 +64,7 @@ def _figure(one: Line) -> tuple[str, ...]:
     between = f"{number(one.least)} to {number(one.most)}"
     return (
         str(one.number), one.name, one.unit, number(one.median), between, f"{one.spread:.0%}", *floors,
-        number(one.reach), number(one.aim), one.verdict,
+        f"{one.reach:,g}", f"{one.aim:,g}", one.verdict,
     )  # fmt: skip
 
 
