@@ -37,11 +37,19 @@ async def against_a_past(shared: System, options: Options) -> Measured:
         first, second, third, fourth = [await drive(system, flow, wanted, settled=False) for system, flow in turns]
     value = 100 * _rate(second, third) / _rate(first, fourth)
     sizes = {_NAME: f"{kept.made.runs:,} of {kept.made.steps // kept.made.runs} steps"}
-    return Measured({_NAME: value}, {}, third.spent, third.runs, _parts(kept), sizes=sizes)
+    parts = _parts(kept)
+    parts["CPU of a run with them against none, %"] = 100 * _cpu(second, third) / _cpu(first, fourth)
+    return Measured({_NAME: value}, {}, third.spent, third.runs, parts, sizes=sizes)
 
 
 def _rate(one: Outcome, other: Outcome) -> float:
     return (one.runs + other.runs) / (one.seconds + other.seconds)
+
+
+def _cpu(one: Outcome, other: Outcome) -> float:
+    """Seconds of all processes for each run."""
+    spent = sum(one.spent.cpu.values()) + sum(other.spent.cpu.values())
+    return spent / (one.runs + other.runs)
 
 
 def _parts(kept: _Kept) -> dict[str, float]:

@@ -48,9 +48,13 @@ def cpu(system: System) -> dict[str, float]:
 
 
 def memory(system: System) -> dict[str, float]:
-    """Resident MB of each service."""
+    """Resident MB of each service; what a worker forks from is a process of its own, `forker-1` of `worker-1`."""
     ours = {name: pid for name, pid in system.pids.items() if name in {"api", "scheduler"} or name.startswith("worker")}
-    return {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in ours.items()}
+    found = {name: psutil.Process(pid) for name, pid in ours.items()}
+    for name, process in list(found.items()):
+        for child in process.children():
+            found[f"{name.replace('worker', 'forker')}"] = child
+    return {name: process.memory_info().rss / 1e6 for name, process in found.items()}
 
 
 async def begin(system: System, *, settled: bool = True) -> Reading:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from statistics import median
 
 import msgspec
@@ -10,6 +11,11 @@ from tests.bench import floors, graphs, meters
 from tests.bench.driving import LOAD, drive, prepare, times
 from tests.bench.figures import Measured, Options, percentiles
 from tests.bench.system import System
+
+#: Of services.
+KINDS = ("api", "scheduler", "worker")
+#: Seconds after which services that have started do nothing more but wait.
+_SETTLED = 2.0
 
 
 async def idle(system: System, options: Options) -> Measured:
@@ -30,9 +36,37 @@ async def idle(system: System, options: Options) -> Measured:
     return Measured(values, {"idle: request to completed p50": least * 1000}, done.spent, done.runs, spreads=spreads)
 
 
-async def memory(system: System, _: Options) -> Measured:
-    """Workload 13: what the services take up."""
-    return Measured({"largest service, resident": max(meters.memory(system).values())})
+async def memory(system: System, options: Options) -> Measured:
+    """Workload 13: what the services take up when they have started, and how much more it is after so many steps."""
+    await system.stop()
+    await system.start()
+    await system.connect()
+    await asyncio.sleep(_SETTLED)
+    fresh = meters.memory(system)
+    await _work(system, options.steps)
+    later = meters.memory(system)
+    growth = {name: 100 * (later[name] / size - 1) for name, size in fresh.items()}
+    values = {f"{kind}, resident after start": _most(kind, fresh) for kind in KINDS}
+    values |= {f"{kind}, growth with steps": _most(kind, growth) for kind in KINDS}
+    sizes = {f"{kind}, growth with steps": f"{options.steps:,}" for kind in KINDS}
+    parts = {f"resident after start: {name}, MB": size for name, size in fresh.items()}
+    parts |= {f"resident after {options.steps:,} steps: {name}, MB": size for name, size in later.items()}
+    return Measured(values, parts=parts, sizes=sizes)
+
+
+async def _work(system: System, steps: int) -> None:
+    """Run so many steps: four of five in chains of transforms, the rest in chains of calls."""
+    chains = await system.create(graphs.transforms(10))
+    calls = await system.create(graphs.calls(5, system.receiver_url))
+    pure = msgspec.structs.replace(LOAD, requests=round(0.8 * steps / 11))
+    await drive(system, chains, pure, settled=False)
+    effects = msgspec.structs.replace(LOAD, requests=round(0.2 * steps / 6), in_flight=200, connections=200)
+    await drive(system, calls, effects, settled=False)
+
+
+def _most(kind: str, sizes: Mapping[str, float]) -> float:
+    """Of the largest process of a kind."""
+    return max(size for name, size in sizes.items() if name.partition("-")[0] == kind)
 
 
 async def restart(system: System, _: Options) -> Measured:

@@ -8,7 +8,6 @@ __all__ = ["WORKLOADS", "Outcome", "drive", "prepare"]
 
 #: In the order they are run: what idles before what loads, and the restart last.
 WORKLOADS = (
-    Workload("memory of a fresh start", (Figure(13, "largest service, resident", "MB", 90, 60),), standing.memory),
     Workload(
         "idle system",
         (
@@ -87,6 +86,12 @@ WORKLOADS = (
         "a past of finished runs",
         (Figure(10, "finished runs in the database, against none", "%", 90, 98, higher=True),),
         history.against_a_past,
+    ),
+    Workload(
+        "memory",
+        tuple(Figure(13, f"{kind}, resident after start", "MB", 90, 60) for kind in standing.KINDS)
+        + tuple(Figure(13, f"{kind}, growth with steps", "%", 10, 3) for kind in standing.KINDS),
+        standing.memory,
     ),
     Workload("restart", (Figure(14, "start to first run", "s", 4, 2),), standing.restart),
 )  # fmt: skip
