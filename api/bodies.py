@@ -3,17 +3,16 @@
 import asyncio
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from itertools import accumulate
 from typing import Any, Final, NoReturn
 
 import msgspec
 from aiohttp import hdrs, web
 from aiohttp.helpers import parse_mimetype
 
+from api.nesting import is_deeper
 from shared.errors import (
     BadRequestError,
     Fault,
@@ -32,11 +31,6 @@ BODY_SECONDS: Final = web.AppKey("body_seconds", float)
 MAX_DEPTH: Final = 200
 #: Digits of an integer; reading one takes time that grows with their square.
 _INTEGER_DIGITS: Final = 4_000
-
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-#: An opening bracket is +1, a closing one -1, as signed bytes.
-_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -206,18 +200,12 @@ def parse(body: bytes) -> Any:
     Raises:
         BadRequestError: ``malformed_json`` with line and column, or ``json_too_deep``.
     """
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and not _is_shallow(body):
+    if len(body) > MAX_DEPTH and is_deeper(body, MAX_DEPTH):
         raise BadRequestError("json_too_deep", f"The body nests deeper than {MAX_DEPTH} levels.")
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _parse_slowly(body)
-
-
-def _is_shallow(body: bytes) -> bool:
-    """Whether brackets outside strings nest at most `MAX_DEPTH` deep: the highest sum of +1 and -1 along the body."""
-    steps = _STRINGS.sub(b"", body).translate(_STEPS, _ALL_BUT_BRACKETS)
-    return max(accumulate(memoryview(steps).cast("b")), default=0) <= MAX_DEPTH
 
 
 def _parse_slowly(body: bytes) -> Any:
