@@ -4,9 +4,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Final
 
 import asyncpg
-import dramatiq
 import structlog
 
 from shared import service
@@ -29,15 +30,16 @@ from worker.holdings import Held
 from worker.incarnation import Incarnation
 from worker.isolation import Isolation
 from worker.plans import Plans
+from worker.threads import Threads
 from worker.walk import Tools
 from worker.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 
-#: Milliseconds between an idle thread's looks at whether it should stop.
-_WORKER_TIMEOUT = 1000
 #: Seconds without a poll of the broker after which the worker is not ready.
 _POLL_AGE = 15.0
+#: The counter of an outcome; looking it up by its label takes longer than its increment.
+_calls: Final = cache(EGRESS.labels)
 
 
 def main(config: Config) -> None:
@@ -74,7 +76,7 @@ class Worker:
             Guard(parse_allow(config.egress_allow)),
             limit=config.worker_slots,
             proxy=config.egress_proxy or None,
-            on_result=lambda outcome: EGRESS.labels(outcome).inc(),
+            on_result=lambda outcome: _calls(outcome).inc(),
         )
         self._announcer = Announcer(config.broker_url)
         self.capacity = Capacity(config.worker_slots)
@@ -91,9 +93,7 @@ class Worker:
         )
         self._watchdog = Watchdog(asyncio.get_running_loop(), config.lease_seconds)
         self._broker = StepBroker(config.broker_url, room=self.capacity)
-        self._dramatiq = dramatiq.Worker(
-            self._broker, worker_threads=config.worker_threads, worker_timeout=_WORKER_TIMEOUT
-        )
+        self._threads = Threads(self._broker, config.worker_threads)
 
     @classmethod
     async def start(cls, config: Config, pool: asyncpg.Pool) -> "Worker":
@@ -105,14 +105,14 @@ class Worker:
         await worker.incarnation.start()
         worker._watchdog.start()
         actors.declare(worker._broker, asyncio.get_running_loop(), worker._executor.take)
-        worker._dramatiq.start()
+        worker._threads.start()
         return worker
 
     async def stop(self) -> None:
         """Take nothing new, finish or give back what is in flight, and end the incarnation; within the grace period."""
         began = time.monotonic()
         self.capacity.close()
-        consumers = asyncio.create_task(asyncio.to_thread(self._dramatiq.stop, int(self._config.grace_seconds * 1000)))
+        consumers = asyncio.create_task(asyncio.to_thread(self._threads.stop, int(self._config.grace_seconds * 1000)))
         await self._executor.stop(self._config.grace_seconds)
         await consumers
         actors.withdraw()

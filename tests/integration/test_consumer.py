@@ -64,6 +64,7 @@ class Listener:
 
     def close(self) -> None:
         self._going = False
+        self.broker.listener.close()
         self._thread.join()
         self.broker.client.close()
 
