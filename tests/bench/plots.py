@@ -33,7 +33,7 @@ _PROCESSES: Final = {
     "scheduler": "#7a5ea8",
     "receiver": "#8d979f",
 }
-_STYLE: Final[Any] = {
+STYLE: Final[Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": _GRID,
     "axes.grid": True,
@@ -71,14 +71,14 @@ def save(figure: Figure, name: str) -> None:
     """Write a picture for the documentation."""
     folder = ROOT / "docs" / "images" / "performance"
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     click.echo(f"drawn: docs/images/performance/{name}.svg", err=True)
 
 
 def card(panels: Sequence[Panel], title: str, strip: Panel | None = None) -> Figure:
     """Panels side by side under a title, and a low one below them all."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         height = 3.3 + (0.9 if strip else 0)
         figure = Figure(figsize=(max(7.2, 3.1 * len(panels)), height), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -103,7 +103,7 @@ def workload(part: Part) -> Figure:
 
 def overview(lines: Sequence[Line]) -> Figure:
     """How far every figure is from its targets; to the right is better."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 0.9 + 0.27 * len(lines)), layout="constrained")
         axes = figure.add_subplot()
         for place, one in enumerate(lines):
