@@ -45,6 +45,8 @@ class Clockwork:
     """Calls coroutine functions at intervals; each is never called again before it has returned."""
 
     def __init__(self) -> None:
+        # One beginning for all, so that those that are due together share a wake-up ever after.
+        self._began = datetime.now(UTC)
         # It warns of every tick that finds the one before still at work, which is what ticks do under load.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         self._scheduler = AsyncIOScheduler(
@@ -53,7 +55,7 @@ class Clockwork:
 
     def add(self, name: str, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
         """Call ``call`` every so many seconds, the first time at once."""
-        self._scheduler.add_job(call, Every(seconds), id=name, name=name, next_run_time=datetime.now(UTC))
+        self._scheduler.add_job(call, Every(seconds), id=name, name=name, next_run_time=self._began)
 
     def start(self) -> None:
         """Begin ticking on the running loop."""

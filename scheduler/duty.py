@@ -51,6 +51,7 @@ class Duties:
         self._rests_until: dict[str, float] = {}
         self._succeeded_at: dict[str, float] = {}
         self._away = False
+        self._launched_at: dict[str, float] = {}
         self._closed = False
 
     async def turn(self, duty: Duty) -> None:
@@ -65,8 +66,14 @@ class Duties:
             return None
         task = asyncio.get_running_loop().create_task(self._attempt(duty), name=duty.name)
         self._running[duty.name] = task
+        self._launched_at[duty.name] = self._monotonic()
         task.add_done_callback(lambda _: self._running.pop(duty.name))
         return task
+
+    def launch_again(self, duty: Duty, seconds: float) -> None:
+        """Begin a turn of a duty that has something to do, unless one began less than so many seconds ago."""
+        if self._monotonic() - self._launched_at.get(duty.name, float("-inf")) >= seconds:
+            self.launch(duty)
 
     def stale(self, duty: Duty) -> bool:
         """Whether a duty has not succeeded lately, or never."""

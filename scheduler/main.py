@@ -25,6 +25,7 @@ from shared.db import DATABASE_ERRORS, Clock
 from shared.ingest import Ingest
 from shared.probes import serve_probes
 from shared.store import duties
+from shared.store.duties import Probe
 
 _log = structlog.get_logger(__name__)
 
@@ -32,9 +33,13 @@ _log = structlog.get_logger(__name__)
 _STATEMENT_TIMEOUT: Final = 15.0
 #: Seconds for which duties under way may go on after SIGTERM.
 _GRACE: Final = 3.0
-#: Seconds between two looks for work of the fast duties, and until the next one while there is some.
-_IDLE: Final = 0.2
+#: Seconds between two looks for work when there is nothing at all, while steps are open, and while some wait for the
+#: fast duties. A look costs a millisecond of an idle machine.
+_IDLE: Final = 0.5
+_OPEN: Final = 0.2
 _BUSY: Final = 0.1
+#: Seconds between two turns of a duty that no look found anything for.
+_UNASKED: Final = 10.0
 #: Whole days of partitions below which the scheduler is not ready.
 _LEAST_DAYS: Final = 2
 _MINUTE: Final = 60.0
@@ -81,26 +86,29 @@ class Scheduler:
         self._waits = Duty("due_steps", 0.0, steps.wake_due)
         self._unsent = Duty("top_up", 0.0, steps.top_up)
         self._slots = Duty("due_schedules", 0.0, Schedules(pool, ingest).work)
-        self._bulk = BulkActions(pool, ingest, most=config.max_open_runs)
+        limits, keeping = Limits(pool, announcer), Housekeeping(pool)
+        self._admissions = Duty("admissions", _UNASKED, limits.admit)
+        self._timeouts = Duty("timeouts", _UNASKED, limits.timeouts)
+        self._deleted = Duty("deleted", _UNASKED, keeping.deleted)
+        self._bulk = Duty("bulk", _UNASKED, BulkActions(pool, ingest, most=config.max_open_runs).work)
+        self._resend = Duty("resend", 5.0, steps.resend)
         self._next_look: asyncio.TimerHandle | None = None
         self._probe = Duty("probe", _IDLE, self._look)
-        self._ticking = self._regular(steps, Rescue(pool, self._contact, lease=self._lease))
+        self._ticking = self._regular(keeping, Rescue(pool, self._contact, lease=self._lease))
         self._clockwork = Clockwork()
         self._watchdog = Watchdog(self._clock_was_set)
 
-    def _regular(self, steps: Steps, rescue: Rescue) -> list[Duty]:
-        keeping = Housekeeping(self._pool)
+    def _regular(self, keeping: Housekeeping, rescue: Rescue) -> list[Duty]:
         retention = Retention(self._pool, self._keep_days)
-        limits = Limits(self._pool, self._announcer)
         return [
             self._probe,
             # Well within half a lease, or contact counts as lost.
             Duty("rescue", min(1.0, self._lease / 6), rescue.work),
-            Duty("resend", 1.0, steps.resend),
-            Duty("admissions", 0.5, limits.admit),
-            Duty("timeouts", 2.0, limits.timeouts),
-            Duty("bulk", 1.0, self._bulk.work),
-            Duty("deleted", 1.0, keeping.deleted),
+            self._resend,
+            self._admissions,
+            self._timeouts,
+            self._bulk,
+            self._deleted,
             Duty("gauges", 5.0, keeping.gauges),
             Duty("joins", 5.0, keeping.joins),
             Duty("clock", 30.0, self._sync_clock),
@@ -150,15 +158,30 @@ class Scheduler:
         return turn
 
     async def _look(self) -> bool:
-        """Begin those of the fast duties that have something to do; they go on beside the next look."""
+        """Begin the duties that have something to do; they go on beside the next look."""
         async with self._pool.acquire() as connection:
             found = await duties.probe(connection)
         for duty, wanted in ((self._waits, found.waits), (self._unsent, found.unsent), (self._slots, found.slots)):
             if wanted:
                 self._duties.launch(duty)
-        if any(found) and self._next_look is None:
-            self._next_look = asyncio.get_running_loop().call_later(_BUSY, self._look_again)
+        for duty, wanted, seconds in (
+            (self._admissions, found.queued, 0.5),
+            (self._deleted, found.deleted, 1.0),
+            (self._bulk, found.bulk, 1.0),
+            (self._resend, found.open, 1.0),
+            (self._timeouts, found.open, 2.0),
+        ):
+            if wanted:
+                self._duties.launch_again(duty, seconds)
+        self._look_soon(found)
         return False
+
+    def _look_soon(self, found: Probe) -> None:
+        """Look again before the next tick, if there is anything that may want it."""
+        is_busy = found.waits or found.unsent or found.slots
+        if self._next_look is None and (is_busy or found.open):
+            pause = _BUSY if is_busy else _OPEN
+            self._next_look = asyncio.get_running_loop().call_later(pause, self._look_again)
 
     def _look_again(self) -> None:
         self._next_look = None

@@ -24,11 +24,25 @@ _FLOWS = 1000
 
 
 class Probe(NamedTuple):
-    """Whether there are waits that are over, steps to send, and schedules that are due."""
+    """What there is to do.
+
+    Attributes:
+        waits: waits that are over.
+        unsent: steps to send.
+        slots: schedules that are due.
+        queued: runs that wait for a slot of their workflow.
+        deleted: deleted workflows.
+        bulk: actions over many runs.
+        open: any open step.
+    """
 
     waits: bool
     unsent: bool
     slots: bool
+    queued: bool
+    deleted: bool
+    bulk: bool
+    open: bool
 
 
 class Sent(NamedTuple):
@@ -75,7 +89,7 @@ class Count(NamedTuple):
 
 
 async def probe(connection: Connection) -> Probe:
-    """Look whether there is anything for the fast duties; well under a millisecond."""
+    """Look whether there is anything for the duties; well under a millisecond."""
     return Probe(*_row(await connection.fetchrow(_SQL["probe"])))
 
 
