@@ -47,6 +47,8 @@ _CATEGORY: Final = "crash"
 
 def is_suspect(loaded: Loaded, plan: Plan) -> bool:
     """Whether a step's walk has to run apart from the worker."""
+    if not loaded.crashes:  # nearly all of them, several times a step
+        return False
     effect = plan.nodes[loaded.node_id].mode is Mode.EFFECT and loaded.fired
     return loaded.crashes >= (EFFECT_CRASHES if effect else PURE_CRASHES)
 

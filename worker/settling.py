@@ -25,6 +25,8 @@ _log = structlog.get_logger(__name__)
 
 #: What Postgres says about an advance that it will not have.
 _REFUSALS = (asyncpg.PostgresError, ValueError, TypeError)
+#: A member of an enumeration is slow to look up, and each commit of each run asks for it.
+_READY = StepStatus.READY
 #: Seconds for steps to be given back.
 _PATIENCE = 1.0
 #: Gives claims back, one way or another.
@@ -113,7 +115,7 @@ class Settling:
                     new=False,
                 )
                 for opening in advance.openings
-                if opening.status == StepStatus.READY
+                if opening.status == _READY
             ]
         )
 

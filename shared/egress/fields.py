@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from shared.errors import StepFailedError
 
@@ -34,13 +35,18 @@ def check_headers(headers: Headers) -> None:
     """
     total = 0
     for name, value in headers:
-        if not _TOKEN.fullmatch(name):
-            raise _invalid("A header name is 1 to 256 letters, digits and hyphens.")
-        if name.lower() in _OWN:
-            raise _invalid(f"The header {name} is set by the client itself; leave it out.")
+        _check_name(name)
         total += len(name) + _length(name, value)
     if len(headers) > MAX_HEADERS or total > MAX_HEADER_BYTES:
         raise _invalid(f"A request has at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes together.")
+
+
+@lru_cache(1024)
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise _invalid("A header name is 1 to 256 letters, digits and hyphens.")
+    if name.lower() in _OWN:
+        raise _invalid(f"The header {name} is set by the client itself; leave it out.")
 
 
 def _length(name: str, value: str) -> int:
@@ -66,7 +72,7 @@ def without_body(headers: Headers) -> Headers:
 
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
     """Received header fields as text: UTF-8 where they are, else Latin-1, which every byte sequence is."""
-    return tuple((text_of(name), text_of(value)) for name, value in raw)
+    return tuple([(text_of(name), text_of(value)) for name, value in raw])
 
 
 def text_of(raw: bytes) -> str:

@@ -99,6 +99,8 @@ def _body(body: Any, body_type: str) -> bytes | None:
 
 
 def _with_query(url: str, query: Any) -> str:
+    if not query:
+        return url
     pairs = query.items() if isinstance(query, dict) else [(pair.key, pair.value) for pair in query]
     added = _encoded(pairs)
     if not added:
