@@ -137,14 +137,16 @@ class System:
 
     async def send(self, workflow: Workflow, wanted: Load) -> Loaded:
         """Send a load to the webhook of a workflow."""
-        return await load.run(
-            msgspec.structs.replace(
-                wanted,
-                port=self.port,
-                path=workflow.path,
-                workflow_id=workflow.id,
-                database_url=self.database_url,
-            )
+        return await load.run(self.addressed(workflow, wanted))
+
+    def addressed(self, workflow: Workflow, wanted: Load) -> Load:
+        """A load that goes to the webhook of a workflow."""
+        return msgspec.structs.replace(
+            wanted,
+            port=self.port,
+            path=workflow.path,
+            workflow_id=workflow.id,
+            database_url=self.database_url,
         )
 
     async def ended(self, workflow: Workflow) -> Ended:
