@@ -145,7 +145,7 @@ class Walk:
         """The held effect ended; go on through the graph from there."""
         self._reset()
         node = self.plan_node
-        self._pending.began = self._tools.clock.at(time.monotonic() - seconds)
+        self._pending.began = self._tools.clock.microseconds(time.monotonic() - seconds)
         if isinstance(ended, StepFailedError):
             self._failed(node, self._attempt, ended, seconds)
         else:
@@ -203,12 +203,13 @@ class Walk:
             pending.calls = []
             self._joins.clear()
         following = self._open_effects(keep_going=keep_going)
+        pending.count()
         advance = Advance(
             run_id=self.loaded.run_id,
             node_id=self._held[0],
             item=self._item,
             claim_id=self._held[1],
-            started_at=pending.began,
+            started_us=pending.began,
             results=pending.results,
             openings=pending.openings,
             arrivals=pending.arrivals(self.blueprint.plan, self._joins),

@@ -3,6 +3,8 @@
 import random
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from shared.db import Clock
 from shared.errors import StepFailedError
 from shared.graph.plan import compile_plan
@@ -238,3 +240,14 @@ def test_a_trigger_output_is_composed_and_not_stored():
     later.start()
     advance, _ = later.advance(keep_going=True)
     assert [result.output for result in advance.results] == ['{"value":"xx"}']
+
+
+def test_attempts_are_counted_by_component_and_outcome():
+    """Every attempt counts once, when its advance is made."""
+    labels = {"component": "fold", "outcome": "success"}
+    before = REGISTRY.get_sample_value("edgewise_steps_total", labels) or 0.0
+    walk = walk_of("t>f1 f1>f2 f1>f3")
+    walk.start()
+    walk.advance(keep_going=True)
+    walk.advance(keep_going=True)
+    assert REGISTRY.get_sample_value("edgewise_steps_total", labels) == before + 3
