@@ -220,6 +220,7 @@ class Valkey:
         lines = (
             f"port {self.port}", "bind 127.0.0.1", f"requirepass {self._password}", "appendonly no", 'save ""',
             "daemonize no", "loglevel warning", "maxmemory-policy noeviction", "tcp-keepalive 60",
+            "hz 2",  # it keeps nothing that expires; time-outs of blocking commands may be half a second late
         )  # fmt: skip
         conf = self._data / "valkey.conf"
         conf.touch(mode=0o600)
