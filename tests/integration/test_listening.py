@@ -123,8 +123,5 @@ def test_a_server_that_does_not_answer_is_noticed(client, listener, monkeypatch)
     monkeypatch.setattr(listening, "_ANSWER", 1.0)
     waiting = Waiting(listener, "a")
     until(lambda: listener.heard_at)
-    client.client_pause(60_000, all=True)
-    try:
-        assert isinstance(waiting.over(), redis.ConnectionError)
-    finally:
-        client.client_unpause()
+    client.client_pause(3_000, all=True)
+    assert isinstance(waiting.over(), redis.ConnectionError)
