@@ -32,6 +32,8 @@ _ACCEPT: Final = "".join(f"{name}: {value}\r\n" for name, value in aiohttp.Clien
 _IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 #: A request without a body says so, unless it is one of these.
 _BODILESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+#: aiohttp's session names a type with these even if there is no body, and both ways out send the same.
+_BODIED: Final = frozenset(("PATCH", "POST", "PUT"))
 _BROKEN: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 _ORIGINS: Final = 1024
 
@@ -152,12 +154,10 @@ def _defaults(given: set[str], hop: Hop) -> str:
     fields = _ACCEPT if given.isdisjoint(("accept", "accept-encoding")) else _accept(given)
     if "user-agent" not in given:
         fields += f"User-Agent: {USER_AGENT}\r\n"
-    if hop.body:
-        fields += f"Content-Length: {len(hop.body)}\r\n"
-        if "content-type" not in given:
-            fields += "Content-Type: application/octet-stream\r\n"
-    elif hop.method not in _BODILESS:
-        fields += "Content-Length: 0\r\n"
+    if hop.body is not None or hop.method not in _BODILESS:
+        fields += f"Content-Length: {len(hop.body or b'')}\r\n"
+    if "content-type" not in given and (hop.body is not None or hop.method in _BODIED):
+        fields += "Content-Type: application/octet-stream\r\n"
     return fields
 
 
