@@ -16,6 +16,7 @@ class Result(NamedTuple):
 
     Attributes:
         own: it is the held step's own, so it is recorded even when the run is being ended.
+        started_us: microseconds since 1970, on Postgres's clock.
         duration_ms: milliseconds.
     """
 
@@ -28,7 +29,7 @@ class Result(NamedTuple):
     output: str | None
     input: str | None
     error: str | None
-    started_at: datetime
+    started_us: int
     duration_ms: int
 
 
@@ -126,6 +127,7 @@ class Advance(NamedTuple):
 
     Attributes:
         claim_id: under which the held step was claimed; None if it was not.
+        started_us: when it began, in microseconds since 1970, on Postgres's clock.
         outcome: the status the run is to end with, decided by this advance; None if it goes on.
         abort: the outcome is `terminate`'s: steps in flight are aborted, not awaited.
         next_claim: of the opening this worker goes on with, if any.
@@ -139,7 +141,7 @@ class Advance(NamedTuple):
     node_id: str
     item: str
     claim_id: UUID | None
-    started_at: datetime
+    started_us: int
     results: Sequence[Result]
     openings: Sequence[Opening] = ()
     arrivals: Sequence[Arrival] = ()

@@ -109,6 +109,10 @@ class Clock:
         """Unix time in milliseconds, for `shared.ids.Mint`."""
         return int(self.time() * 1000)
 
+    def microseconds(self, monotonic: float | None = None) -> int:
+        """Unix time in microseconds, now or at a moment of ``time.monotonic()``."""
+        return int(((time.monotonic() if monotonic is None else monotonic) + self._offset) * 1_000_000)
+
     def now(self) -> datetime:
         """The time as an aware UTC datetime."""
         return datetime.fromtimestamp(self.time(), UTC)

@@ -8,7 +8,10 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
+
+#: One array parameter of a statement; None stands for one that says nothing.
+Column: TypeAlias = list[Any] | None
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)\s*$", re.MULTILINE)
 
@@ -42,3 +45,11 @@ def tables() -> list[str]:
 def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
     """Rows as the arrays of their columns, which is how a statement takes many of them (`unnest`)."""
     return [[row[column] for row in rows] for column in range(width)]
+
+
+def sparse(values: list[Any], usual: object = None) -> Column:
+    """A column, or None if it says only what is usual, which the statement knows.
+
+    Each value takes asyncpg 0.3 to 0.8 microseconds to encode, even NULL, and most of a commit's columns say nothing.
+    """
+    return None if values.count(usual) == len(values) else values

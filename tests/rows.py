@@ -48,7 +48,7 @@ def result(node_id: str, *, own: bool = True, status: str = "success", attempt: 
     """A settled attempt; a failed one has an error."""
     error = '{"code":"x","message":"x"}' if status in {"failed", "retried"} else None
     values = {"handle": None, "output": "{}", "input": None, "error": error} | fields
-    return Result(own, node_id, "-", attempt, status, **values, started_at=Clock().now(), duration_ms=1)
+    return Result(own, node_id, "-", attempt, status, **values, started_us=Clock().microseconds(), duration_ms=1)
 
 
 def opening(node_id: str, status: str = "ready", claim_id: UUID | None = None, **fields: Any) -> Opening:
@@ -65,4 +65,4 @@ def arrival(node_id: str, arrived: int, fired: int, degree: int, need: int = 0) 
 def advance(run_id: UUID, node_id: str, claim_id: UUID | None = None, **fields: Any) -> Advance:
     """An advance that settles its own step with success, unless told otherwise."""
     values = {"results": [result(node_id)]} | fields
-    return Advance(run_id, node_id, "-", claim_id, Clock().now(), **values)
+    return Advance(run_id, node_id, "-", claim_id, Clock().microseconds(), **values)

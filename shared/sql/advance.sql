@@ -1,12 +1,9 @@
 -- name: commit
 -- Commits a batch of advances; `commit_advances` in shared/schema.sql says what the parameters are.
 SELECT kind, unit, run_id, node_id, item, flag, status, seconds FROM commit_advances(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-    $13, $14, $15, $16, $17, $18, $19,
-    $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32,
-    $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43,
-    $44, $45, $46, $47, $48, $49, $50,
-    $51, $52, $53, $54);
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44,
+    $45, $46, $47, $48);
 
 -- name: begin_iteration
 -- Begins an iterator (run, node, item, how many of its items are open steps already, whether a failed

@@ -1,21 +1,21 @@
 """Committing advances: the group commit of what walks have settled."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
-from shared.advances import Advance, Key, Result
+from shared.advances import Advance, Key
 from shared.db import Executes
-from shared.graph.paths import split
+from shared.graph.paths import ROOT, split
 from shared.lanes import Doorbell, Reference
-from shared.queries import columns, load
-from shared.states import TriggerType
+from shared.queries import Column, columns, load, sparse
+from shared.states import StepStatus, TriggerType
 
 _SQL = load("advance")
 _ANSWERS = load("answers")
+_NO_ITEM: Final = (None, None, 0, False)
 
 
 class Ended(NamedTuple):
@@ -60,24 +60,22 @@ async def commit(connection: Executes, advances: Sequence[Advance], incarnation_
     """Commit a batch of advances in one statement; see ``commit_advances`` in ``shared/schema.sql``."""
     order = sorted(range(len(advances)), key=lambda unit: _order(advances[unit]))
     units = [advances[unit] for unit in order]
-    results = _numbered(units)
     records = await connection.fetch(
         _SQL["commit"],
         *_unit_arrays(units),
-        *_result_arrays(results),
+        *_result_arrays(units),
         *_opening_arrays(units),
         *_arrival_arrays(units),
         incarnation_id,
-        any(advance.outcome is not None for advance in units),
-        any(advance.iterator is not None for advance in units),
-        any(advance.caller is not None for advance in units),
     )
-    committed = Committed({}, [], [], [])
+    committed = Committed(dict.fromkeys(range(len(units)), True), [], [], [])
     for kind, unit, run_id, node_id, item, flag, status, seconds in records:
-        if kind == "held":
-            committed.held[order[unit - 1]] = flag
-        elif kind == "ended":
+        if kind == "ended":
             committed.ended.append(Ended(run_id, status, node_id, seconds, flag))
+        elif kind == "lost":
+            del committed.held[order[unit - 1]]
+        elif kind == "late":
+            committed.held[order[unit - 1]] = False
         else:
             reference = Reference(run_id, node_id, item, claim=False)
             committed.bells.append(Doorbell(reference, unit, new=kind == "run"))
@@ -141,97 +139,96 @@ def _order(advance: Advance) -> tuple[int, str, str]:
     return advance.run_id.int, advance.node_id, advance.item
 
 
-def _numbered(advances: Sequence[Advance]) -> list[tuple[int, int, Result]]:
-    """All results with their unit, from 1, and their offset from the run's next number.
-
-    Several advances of one run go on numbering where the one before ended.
-    """
-    ends: dict[UUID, int] = {}
-    numbered: list[tuple[int, int, Result]] = []
-    for unit, advance in enumerate(advances, 1):
-        first = ends.get(advance.run_id, 0)
-        ends[advance.run_id] = first + len(advance.results)
-        numbered.extend((unit, first + place, result) for place, result in enumerate(advance.results))
-    return numbered
-
-
-def _unit_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
-    # A unit without results goes on counting where the unit of its run before it ended.
-    counted: Counter[UUID] = Counter()
-    ends = []
-    for advance in advances:
-        counted[advance.run_id] += len(advance.results)
-        ends.append(counted[advance.run_id])
+def _unit_arrays(advances: Sequence[Advance]) -> tuple[Column, ...]:
+    firsts, lasts = _numbers(advances)
+    items = [_item_of(advance) for advance in advances]
     return (
         [advance.run_id for advance in advances],
         [advance.node_id for advance in advances],
-        [advance.item for advance in advances],
-        [advance.claim_id for advance in advances],
-        [advance.started_at for advance in advances],
-        [advance.outcome for advance in advances],
-        [advance.error_message for advance in advances],
-        [advance.output for advance in advances],
-        [advance.abort for advance in advances],
-        [len(advance.openings) for advance in advances],
-        ends,
-        [any(opening.is_active for opening in advance.openings) for advance in advances],
-        [advance.iterator for advance in advances],
-        *columns([_item_of(advance) for advance in advances], 4),
-        [advance.caller for advance in advances],
-        [advance.wake for advance in advances],
+        sparse([advance.item for advance in advances], ROOT),
+        sparse([advance.claim_id for advance in advances]),
+        [advance.started_us for advance in advances],
+        sparse([advance.outcome for advance in advances]),
+        sparse([advance.error_message for advance in advances]),
+        sparse([advance.output for advance in advances]),
+        sparse([advance.abort for advance in advances], usual=False),
+        sparse([len(advance.openings) for advance in advances], 0),
+        firsts,
+        lasts,
+        sparse([any(opening.is_active for opening in advance.openings) for advance in advances], usual=False),
+        sparse([advance.iterator for advance in advances]),
+        sparse([parent for parent, _, _, _ in items]),
+        sparse([place for _, place, _, _ in items]),
+        sparse([level for _, _, level, _ in items], 0),
+        sparse([fails for _, _, _, fails in items], usual=False),
+        sparse([advance.caller for advance in advances]),
+        sparse([advance.wake for advance in advances]),
     )
+
+
+def _numbers(advances: Sequence[Advance]) -> tuple[list[int], list[int]]:
+    """For each unit how many results of the batch stand before its run's first, and up to its own last.
+
+    Log entries of a run are numbered by their place behind its first, so several units of one run go on counting.
+    """
+    firsts: list[int] = []
+    lasts: list[int] = []
+    run_id, first, last = None, 0, 0
+    for advance in advances:
+        if advance.run_id != run_id:
+            run_id, first = advance.run_id, last
+        last += len(advance.results)
+        firsts.append(first)
+        lasts.append(last)
+    return firsts, lasts
 
 
 def _item_of(advance: Advance) -> tuple[str | None, int | None, int, bool]:
     """The item an advance belongs to: the iterator's path, its place, the steps it opens there, whether it fails."""
     if advance.iterator is None:
-        return None, None, 0, False
+        return _NO_ITEM
     level = sum(opening.item == advance.item for opening in advance.openings)
     return *split(advance.item), level, advance.item_failure is not None
 
 
-def _result_arrays(results: Sequence[tuple[int, int, Result]]) -> tuple[list[Any], ...]:
-    rows = [row for _, _, row in results]
+def _result_arrays(advances: Sequence[Advance]) -> tuple[Column, ...]:
+    rows = [row for advance in advances for row in advance.results]
     return (
-        [unit for unit, _, _ in results],
-        [row.own for row in rows],
+        [unit for unit, advance in enumerate(advances, 1) for _ in advance.results],
         [row.node_id for row in rows],
-        [row.item for row in rows],
-        [row.attempt for row in rows],
-        [seq for _, seq, _ in results],
-        [row.status for row in rows],
-        [row.handle for row in rows],
-        [row.output for row in rows],
-        [row.input for row in rows],
-        [row.error for row in rows],
-        [row.started_at for row in rows],
-        [row.duration_ms for row in rows],
+        sparse([row.attempt for row in rows], 1),
+        sparse([row.status for row in rows], StepStatus.SUCCESS),
+        sparse([row.handle for row in rows]),
+        sparse([row.output for row in rows]),
+        sparse([row.input for row in rows]),
+        sparse([row.error for row in rows]),
+        [row.started_us for row in rows],
+        sparse([row.duration_ms for row in rows], 0),
     )
 
 
-def _opening_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+def _opening_arrays(advances: Sequence[Advance]) -> tuple[Column, ...]:
     rows = [(unit, opening) for unit, advance in enumerate(advances, 1) for opening in advance.openings]
     return (
         [unit for unit, _ in rows],
         [opening.node_id for _, opening in rows],
-        [opening.item for _, opening in rows],
+        sparse([opening.item for _, opening in rows], ROOT),
         [opening.status for _, opening in rows],
-        [opening.attempt for _, opening in rows],
-        [opening.claim_id for _, opening in rows],
-        [opening.due_at for _, opening in rows],
-        [opening.waits for _, opening in rows],
-        [opening.child_run_id for _, opening in rows],
-        [opening.wake for _, opening in rows],
-        [opening.claim_first for _, opening in rows],
+        sparse([opening.attempt for _, opening in rows], 1),
+        sparse([opening.claim_id for _, opening in rows]),
+        sparse([opening.due_at for _, opening in rows]),
+        sparse([opening.waits for _, opening in rows]),
+        sparse([opening.child_run_id for _, opening in rows]),
+        sparse([opening.wake for _, opening in rows]),
+        sparse([opening.claim_first for _, opening in rows], usual=False),
     )
 
 
-def _arrival_arrays(advances: Sequence[Advance]) -> tuple[list[Any], ...]:
+def _arrival_arrays(advances: Sequence[Advance]) -> tuple[Column, ...]:
     rows = [(unit, arrival) for unit, advance in enumerate(advances, 1) for arrival in advance.arrivals]
     return (
         [unit for unit, _ in rows],
         [arrival.node_id for _, arrival in rows],
-        [arrival.item for _, arrival in rows],
         [arrival.arrived for _, arrival in rows],
         [arrival.fired for _, arrival in rows],
         [arrival.degree for _, arrival in rows],
