@@ -158,35 +158,42 @@ async def test_an_answer_that_ends_its_connection(reach: Open, answer: bytes) ->
     assert len(connections) == 2
 
 
-async def test_what_may_be_repeated_is_sent_once_more(reach: Open) -> None:
-    """A connection that breaks before the answer is given another try, but not if that could act twice."""
-    connections: list[int] = []
+def hanging_up(times: int, connections: list[int]) -> Raw:
+    """A server that ends the first connections without an answer."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
         await reader.readuntil(b"\r\n\r\n")
-        if len(connections) % 2 == 0:
+        if len(connections) > times:
             writer.write(FINE)
             await reader.read()
 
-    way = await reach(handler)
-    for method in ("GET", "PUT", "DELETE", "OPTIONS"):
-        connections.clear()
-        # A connection of its own, as the one before is kept.
-        assert await way.call(method, body=b"x", verify_tls=method != "PUT") == b"ok"
-        await way.client.aclose()
-        way = Way(int(way.url.split(":")[2].split("/")[0]), proxied=way.client._proxy is not None)
-    connections.clear()
+    return handler
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+async def test_what_may_be_repeated_is_sent_once_more(reach: Open, method: str) -> None:
+    """A connection that breaks before the answer is given one more try."""
+    connections: list[int] = []
+    way = await reach(hanging_up(1, connections))
+    assert await way.call(method) == (b"" if method == "HEAD" else b"ok")
+    assert len(connections) == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_what_could_act_twice_is_not(reach: Open, method: str) -> None:
+    """Whether to call again is up to the step's own retries."""
+    connections: list[int] = []
+    way = await reach(hanging_up(1, connections))
     with pytest.raises(StepFailedError) as caught:
-        await way.call("POST", body=b"x")
+        await way.call(method, body=b"x")
     assert (caught.value.code, len(connections)) == ("network_error", 1)
-    await way.client.aclose()
 
 
 async def test_it_gives_up_after_the_second_try(reach: Open) -> None:
     """A server that always hangs up is asked twice."""
     connections: list[int] = []
-    way = await reach(answering(b"", connections=connections, is_open=False))
+    way = await reach(hanging_up(9, connections))
     with pytest.raises(StepFailedError):
         await way.call("GET")
     assert len(connections) == 2
