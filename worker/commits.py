@@ -1,7 +1,7 @@
 """The group commit of advances."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from uuid import UUID
@@ -114,7 +114,9 @@ def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[E
 
 def _count(committed: Committed) -> None:
     for ended in committed.ended:
-        RUNS_FINISHED.labels(ended.status, ended.trigger_type).inc()
         RUN_DURATION.observe(ended.seconds)
-    for trigger in committed.started:
-        RUNS_STARTED.labels(trigger).inc()
+    # Each kind once: finding a counter by its labels for every run was 5% of a worker's time.
+    for kind, number in Counter((ended.status, ended.trigger_type) for ended in committed.ended).items():
+        RUNS_FINISHED.labels(*kind).inc(number)
+    for trigger, number in Counter(committed.started).items():
+        RUNS_STARTED.labels(trigger).inc(number)

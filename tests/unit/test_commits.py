@@ -7,8 +7,9 @@ from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
-from shared.store.advance import Committed
+from shared.store.advance import Committed, Ended
 from tests.engine import mint
 from tests.rows import advance, opening
 from worker import commits
@@ -111,3 +112,17 @@ async def test_joins_that_open_are_handed_on(monkeypatch):
     await work.enqueue(advance(mint.uuid(), "a"))
     await asyncio.wait_for(work.drain(), 5)
     assert joined == [key]
+
+
+def test_runs_are_counted_by_how_they_ended_and_began():
+    """However many a commit ended or started, each counts once under its own labels."""
+    failed, started = {"status": "failed", "trigger": "manual"}, {"trigger": "error"}
+
+    def counts() -> tuple[float, float]:
+        finished = REGISTRY.get_sample_value("edgewise_runs_finished_total", failed)
+        return finished or 0.0, REGISTRY.get_sample_value("edgewise_runs_started_total", started) or 0.0
+
+    before = counts()
+    ended = [Ended(mint.uuid(), status, "manual", 0.1, freed=False) for status in ("failed", "completed", "failed")]
+    commits._count(Committed({}, [], ended, ["error", "workflow", "error", "error"]))
+    assert [after - was for was, after in zip(before, counts(), strict=True)] == [2, 3]
