@@ -91,7 +91,8 @@ async def load(folder: Path, wanted: Past, workflow_id: UUID) -> Made:
             workflow_id,
         )
         steps = await pool.fetchval("SELECT count(*) FROM steps WHERE run_id = $1", run_id)
-        models = [await _model(pool, "runs", "id", run_id), await _model(pool, "steps", "run_id", run_id)]
+        tables = await pool.fetchval("SELECT partitioned_tables()")
+        models = [model for table in tables if (model := await _model(pool, table, run_id)) is not None]
         await pool.fetchval("SELECT make_partitions($1, $2)", wanted.days - 1, _AHEAD_DAYS)
         parts, flows = _parts(wanted), _workflows(wanted.workflows, workflow_id)
         copying = await _timed(_copy(pool, model, part, flows) for part in parts for model in models)
@@ -100,7 +101,8 @@ async def load(folder: Path, wanted: Past, workflow_id: UUID) -> Made:
     return Made(wanted.runs, wanted.runs * steps, copying, vacuuming, size)
 
 
-async def _model(pool: asyncpg.Pool, table: str, key: str, run_id: UUID) -> _Model:
+async def _model(pool: asyncpg.Pool, table: str, run_id: UUID) -> _Model | None:
+    """The rows of a run in one table; None if it has none there."""
     columns = await pool.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped"
         " ORDER BY attnum",
@@ -108,9 +110,9 @@ async def _model(pool: asyncpg.Pool, table: str, key: str, run_id: UUID) -> _Mod
     )
     names = [column["attname"] for column in columns]
     copied = BytesIO()
-    query = f"SELECT {', '.join(names)} FROM {table} WHERE {key} = $1"
-    await pool.copy_from_query(query, run_id, output=copied, format="binary")
-    return _Model(table, names, Template(copied.getvalue(), names, _VARYING))
+    query = f"SELECT {', '.join(names)} FROM {table} WHERE {'id' if table == 'runs' else 'run_id'} = $1"
+    status = await pool.copy_from_query(query, run_id, output=copied, format="binary")
+    return None if status == "COPY 0" else _Model(table, names, Template(copied.getvalue(), names, _VARYING))
 
 
 def _parts(wanted: Past) -> list[_Part]:

@@ -65,6 +65,10 @@ def main() -> None:
     for part in report.workloads:
         save(workload(part), f"workload-{part.figures[0].number:02}")
     save(overview(report.lines), "overview")
+    if (ROOT / "build" / "soak.json").exists():
+        from tests.bench import soak_plot  # which draws in the style of this module
+
+        save(soak_plot.picture(soak_plot.read(ROOT / "build" / "soak.json")), "soak")
 
 
 def save(figure: Figure, name: str) -> None:

@@ -1,0 +1,76 @@
+"""`make soak`: workload 1 for as long as is asked, sampled all the while. Does anything grow that should not?
+
+Writes build/soak.json and build/soak.svg, and ends with status 1 if a curve that should be flat grows.
+"""
+
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+
+from tests.bench import graphs, load, trends
+from tests.bench.driving import LOAD, prepare
+from tests.bench.system import running
+from tests.bench.trends import Curves
+from tests.bench.watch import Watch
+
+_ROOT = Path(__file__).parents[2]
+#: Of so many runs one is followed to its end.
+_KEEP = 5
+
+
+@click.command()
+@click.option("--seconds", envvar="SECONDS", type=click.FloatRange(10), default=1800.0, show_default=True)
+@click.option("--every", envvar="EVERY", type=click.FloatRange(1), default=5.0, show_default=True,
+              help="Seconds between two samples.")  # fmt: skip
+def main(seconds: float, every: float) -> None:
+    """Send workload 1 as fast as it goes, and tell whether latencies, memory and sizes stay what they are."""
+    with tempfile.TemporaryDirectory(prefix="edgewise-soak-") as folder:
+        Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
+        curves = uvloop.run(_soak(Path(folder) / "data", seconds, every))
+    verdicts = trends.verdicts(curves)
+    build = _ROOT / "build"
+    build.mkdir(exist_ok=True)
+    content = {"seconds": seconds, "every": every, "verdicts": verdicts, "curves": trends.rounded(curves)}
+    (build / "soak.json").write_bytes(msgspec.json.encode(content))
+    trends.show(verdicts)
+    _draw(curves, build / "soak.svg")
+    if any(one.verdict == trends.GROWS for one in verdicts):
+        raise SystemExit(1)
+
+
+async def _soak(folder: Path, seconds: float, every: float) -> Curves:
+    """The curves of a load that goes on for so many seconds.
+
+    Raises:
+        RuntimeError: if a request was refused, or runs stopped ending.
+    """
+    wanted = msgspec.structs.replace(LOAD, seconds=seconds, window=every, keep=_KEEP)
+    async with running(folder) as system:
+        workflow = await prepare(system, graphs.condition_and_transform())
+        watch = await Watch.begin(system, every)
+        samples = []
+        async for window in load.windows(system.addressed(workflow, wanted)):
+            sample = await watch.look(window)
+            if sample:
+                samples.append(sample)
+                click.echo(_line(sample), err=True)
+        await system.ended(workflow)
+    return trends.curves(samples)
+
+
+def _line(sample: dict[str, float]) -> str:
+    shown = ("runs/s", "accepted p99, ms", "completed p99, ms", "open_steps, MB")
+    return f"{sample['seconds']:6.0f} s  " + "  ".join(f"{name} {sample[name]:,.4g}" for name in shown)
+
+
+def _draw(curves: Curves, path: Path) -> None:
+    from tests.bench.soak_plot import picture  # while it is measured, matplotlib is not in memory
+
+    picture(curves).savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
