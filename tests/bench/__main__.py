@@ -86,9 +86,11 @@ async def _repeat(workload: Workload, system: System, options: Options) -> list[
     """Measure a workload again and again, telling each value as it comes."""
     repeats = []
     for number in range(1, options.repeats + 1):
+        began = time.monotonic()
         repeats.append(await workload.measure(system, options))
         shown = ", ".join(f"{name} {value:,.4g}" for name, value in repeats[-1].values.items())
-        click.echo(f"{workload.title} {number}/{options.repeats}: {shown}", err=True)
+        taken = time.monotonic() - began
+        click.echo(f"{workload.title} {number}/{options.repeats}: {shown} ({taken:.0f} s)", err=True)
     return repeats
 
 
