@@ -16,6 +16,7 @@ from shared.nodes.base import CompiledNode
 from shared.nodes.registry import Registry
 from shared.queries import load
 from shared.templates.fields import Rendering, renderer
+from worker.payloads import payload_reader
 
 _SQL = load("plans")
 
@@ -32,6 +33,7 @@ class Blueprint(NamedTuple):
         finish_branches: whether branches that do not depend on a failed step go on to their end.
         concurrency_key: renders what runs of the workflow are serialised by; None if they are not.
         asking: the nodes that wait for answers, if a template could name their links.
+        read_payload: decodes what a request brought, as far as templates see it.
     """
 
     plan: Plan
@@ -40,6 +42,7 @@ class Blueprint(NamedTuple):
     finish_branches: bool = False
     concurrency_key: Callable[[Mapping[str, Any]], Any] | None = None
     asking: tuple[str, ...] = ()
+    read_payload: Callable[[str], Any] = decode
 
 
 class Plans:
@@ -93,7 +96,9 @@ class Plans:
         finish_branches = settings.get("on_failure") == "finish_branches"
         serialised_by = _renders(settings.get("concurrency_key"))
         nodes = self._compile(plan)
-        blueprint = Blueprint(plan, nodes, workflow, finish_branches, serialised_by, self._asking(plan, nodes))
+        asking = self._asking(plan, nodes)
+        read_payload = payload_reader(plan, self._registry, settings.get("concurrency_key"))
+        blueprint = Blueprint(plan, nodes, workflow, finish_branches, serialised_by, asking, read_payload)
         self._kept[key] = blueprint
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)

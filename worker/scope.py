@@ -9,6 +9,7 @@ from shared.ids import Prefix, encode
 from shared.jsontext import decode
 from shared.links import Links, Place
 from shared.nodes.base import Outcome, TriggerContext
+from shared.states import TriggerType
 from shared.store.taken import Loaded
 from worker.plans import Blueprint
 
@@ -55,7 +56,9 @@ class Scope:
 
     def _compose(self, payload: Any) -> Outcome:
         if self._loaded.trigger_payload is not None:
-            payload = decode(self._loaded.trigger_payload)
+            by_request = self._loaded.trigger_type == TriggerType.WEBHOOK
+            read = self._blueprint.read_payload if by_request else decode
+            payload = read(self._loaded.trigger_payload)
         context = TriggerContext(self.run_id, self._loaded.trigger_type, payload)
         return self._blueprint.nodes[self._blueprint.plan.trigger].trigger(context)
 

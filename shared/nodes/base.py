@@ -4,7 +4,7 @@ A node type declares its ``componentId``, what kind of node it is, how the engin
 ``data``, its handles and one example. The engine never asks what type a node is; it asks for its `Mode`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
@@ -189,6 +189,14 @@ class NodeType(Generic[DataT]):
     def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:  # noqa: ARG002 — most types need none
         """Fields whose rendering depends on this raw ``data`` rather than on their annotation alone."""
         return {}
+
+    def payload_type(self, paths: Iterable[Sequence[object]]) -> Any:  # noqa: ARG002 — most take all of it
+        """What a request's payload is decoded to for templates that follow these paths from the trigger's output.
+
+        The type, one of msgspec's, may leave out what none of them reaches. Segments are names, indices, and lists for
+        what is computed.
+        """
+        return Any
 
     def trigger(self, data: DataT, context: TriggerContext) -> Outcome:
         """The output of a trigger node."""

@@ -1,12 +1,20 @@
 """``webhook_trigger``: a request to the workflow's own URL starts it."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, TypedDict
 
 import msgspec
 
 from shared.nodes.base import Kind, NodeType, Outcome, TriggerContext
 from shared.states import TriggerType
+
+#: The names under which the output holds the body.
+_BODY: Final = ("webhook_payload", "body")
+#: What Liquid gives for these depends on all members of an object.
+_OF_THE_WHOLE: Final = ("size", "first", "last")
+#: Makes the types; mypy wants their members written out.
+_some: Final[Any] = TypedDict
+_PAYLOAD: Final = dict.fromkeys(("headers", "query", "method", "received_at"), Any)
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True):
@@ -21,6 +29,20 @@ class WebhookTrigger(NodeType[Data]):
     kind = Kind.TRIGGER
     data_type = Data
     example: ClassVar[Mapping[str, Any]] = {}
+
+    def payload_type(self, paths: Iterable[Sequence[object]]) -> Any:
+        """The members of the body that are named; all of it if it is read as a whole, or its size, first or last is."""
+        names: dict[str, Any] = {}
+        for path in paths:
+            match path:
+                case [str(member), *_] if member not in _BODY:
+                    pass
+                case [str(), str(name), *_] if name not in _OF_THE_WHOLE:
+                    names[name] = Any
+                case _:
+                    return Any
+        body = _some("body", names, total=False)
+        return _some("payload", {**_PAYLOAD, "webhook_payload": body}, total=False)
 
     def trigger(self, data: Data, context: TriggerContext) -> Outcome:  # noqa: ARG002 — nothing to configure
         """The request; for a run started in another way its payload stands as the body of a request without headers."""

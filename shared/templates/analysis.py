@@ -25,6 +25,12 @@ def roots(bound: BoundTemplate) -> frozenset[str]:
     return frozenset((*map(_root, paths), *filter(None, map(_link, paths))))
 
 
+def paths(bound: BoundTemplate) -> Iterator[Sequence[object]]:
+    """The paths that a template looks up in the scope: names, indices, and lists for what it computes."""
+    for variable in chain.from_iterable(bound.analyze().globals.values()):
+        yield variable.segments
+
+
 def check_filters(bound: BoundTemplate) -> None:
     """Refuse filters that do not exist.
 

@@ -1,6 +1,6 @@
 """A parsed template: the names it begins its paths with, and its three ways of being rendered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -9,7 +9,7 @@ from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 
 from shared import jsontext
 from shared.templates import limits
-from shared.templates.analysis import check_filters, keep_ranges_small, only_expression, roots
+from shared.templates.analysis import check_filters, keep_ranges_small, only_expression, paths, roots
 from shared.templates.buffers import JsonBuffer, TextBuffer
 from shared.templates.context import Context
 from shared.templates.direct import Pieces, Scope, joined, pieces_of, pieces_of_json, value_of
@@ -44,6 +44,10 @@ class Template:
         self._json = None if self._pieces is None else pieces_of_json(self._pieces)
         self._value = value_of(bound)
         self.roots = roots(bound)
+
+    def paths(self) -> Iterator[Sequence[object]]:
+        """The paths that it looks up: names, indices, and lists for what it computes."""
+        return paths(self._bound)
 
     def text(self, scope: Scope) -> str:
         """Render to text.
