@@ -15,7 +15,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help run test check format bench bench-plots bench-peers soak drills lock docs clean
+.PHONY: help run test check format bench bench-plots bench-peers soak drills lock peers-lock docs clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -57,6 +57,11 @@ lock: $(UV) ## Refresh requirements.lock from pyproject.toml (ARGS=--upgrade: to
 	$(UV) pip compile --quiet --python $(BIN)/python --universal --generate-hashes --python-version 3.11 \
 		--extra embedded --group dev --no-emit-index-url --custom-compile-command "make lock" \
 		$(ARGS) -o requirements.lock pyproject.toml
+
+peers-lock: $(UV) ## Refresh what `make bench-peers` measures (ARGS=--upgrade: to the newest versions).
+	$(UV) pip compile --quiet --python $(BIN)/python --generate-hashes --python-version 3.11 --no-emit-index-url \
+		--custom-compile-command "make peers-lock" $(ARGS) \
+		-o tests/bench/peers/requirements.txt tests/bench/peers/requirements.in
 
 docs: $(READY) ## Write the documentation that is made from the code.
 	$(BIN)/python -m deploy.reference docs/configuration.md

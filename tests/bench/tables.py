@@ -9,7 +9,7 @@ from rich.table import Table
 from tests.bench.report import Line, Report
 
 #: Columns that hold words.
-_WORDS = {"figure", "unit", "met", "of one run", "part", "workload", "why"}
+_WORDS = {"figure", "unit", "met", "of one run", "part", "workload", "why", "peer", "durable"}
 _COUNTS = {
     "statements": "statements",
     "commits": "commits",
@@ -31,7 +31,7 @@ def show(report: Report) -> None:
     """Print every table."""
     console = Console(width=None if Console().is_terminal else 160)
     for one in rows_of(report):
-        console.print(_rich(one))
+        console.print(rich(one))
 
 
 def markdown(tables: Sequence[Rows]) -> str:
@@ -84,7 +84,8 @@ def _parts(report: Report) -> Rows:
     return Rows("The parts by themselves, in the same run", ("part", "unit", "median"), rows)
 
 
-def _rich(one: Rows) -> Table:
+def rich(one: Rows) -> Table:
+    """A table for the terminal."""
     table = Table(title=one.title, title_justify="left")
     for column in one.columns:
         table.add_column(column, justify="left" if column in _WORDS else "right")
