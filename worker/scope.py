@@ -80,6 +80,8 @@ class Scope:
 
 def _links(loaded: Loaded, blueprint: Blueprint, links: Links) -> dict[str, str]:
     """The links of the steps that wait for answers, but for those in iterators that the walk is not in."""
+    if not blueprint.asking:
+        return {}
     around = blueprint.plan.nodes[loaded.node_id].scope
     if depth(loaded.item) > len(around):  # the start of an item
         around = (*around, loaded.node_id)
