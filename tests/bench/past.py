@@ -78,26 +78,30 @@ class _Model(NamedTuple):
 
 
 async def load(folder: Path, wanted: Past, workflow_id: UUID) -> Made:
-    """Give the stopped installation of a folder a past, in place of the runs it has in these days.
+    """Give the stopped installation of a folder a past; see `fill`."""
+    async with offline(folder) as url, asyncpg.create_pool(url, min_size=1, max_size=os.cpu_count() or 1) as pool:
+        return await fill(pool, wanted, workflow_id)
+
+
+async def fill(pool: asyncpg.Pool, wanted: Past, workflow_id: UUID) -> Made:
+    """Give a database a past, in place of the runs it has in these days.
 
     Args:
-        folder: of the installation.
+        pool: its connections load at the same time.
         wanted: how much.
-        workflow_id: whose newest run is copied; it must be finished.
+        workflow_id: whose newest finished run is copied.
     """
-    async with offline(folder) as url, asyncpg.create_pool(url, min_size=1, max_size=os.cpu_count() or 1) as pool:
-        run_id = await pool.fetchval(
-            "SELECT id FROM runs WHERE workflow_id = $1 AND completed_at IS NOT NULL ORDER BY id DESC LIMIT 1",
-            workflow_id,
-        )
-        steps = await pool.fetchval("SELECT count(*) FROM steps WHERE run_id = $1", run_id)
-        tables = await pool.fetchval("SELECT partitioned_tables()")
-        models = [model for table in tables if (model := await _model(pool, table, run_id)) is not None]
-        await pool.fetchval("SELECT make_partitions($1, $2)", wanted.days - 1, _AHEAD_DAYS)
-        parts, flows = _parts(wanted), _workflows(wanted.workflows, workflow_id)
-        copying = await _timed(_copy(pool, model, part, flows) for part in parts for model in models)
-        vacuuming = await _timed(_vacuum(pool, _partition(model, part)) for part in parts for model in models)
-        size = await pool.fetchval("SELECT pg_database_size(current_database())")
+    run_id = await pool.fetchval(
+        "SELECT id FROM runs WHERE workflow_id = $1 AND completed_at IS NOT NULL ORDER BY id DESC LIMIT 1", workflow_id
+    )
+    steps = await pool.fetchval("SELECT count(*) FROM steps WHERE run_id = $1", run_id)
+    tables = await pool.fetchval("SELECT partitioned_tables()")
+    models = [model for table in tables if (model := await _model(pool, table, run_id)) is not None]
+    await pool.fetchval("SELECT make_partitions($1, $2)", wanted.days - 1, _AHEAD_DAYS)
+    parts, flows = _parts(wanted), _workflows(wanted.workflows, workflow_id)
+    copying = await _timed(_copy(pool, model, part, flows) for part in parts for model in models)
+    vacuuming = await _timed(_vacuum(pool, _partition(model, part)) for part in parts for model in models)
+    size = await pool.fetchval("SELECT pg_database_size(current_database())")
     return Made(wanted.runs, wanted.runs * steps, copying, vacuuming, size)
 
 

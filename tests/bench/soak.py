@@ -1,6 +1,6 @@
 """`make soak`: workload 1 for as long as is asked, sampled all the while. Does anything grow that should not?
 
-Writes build/soak.json and build/soak.svg, and ends with status 1 if a curve that should be flat grows.
+Writes build/soak.json and build/soak.svg, and ends with status 1 if a curve that should be flat is not.
 """
 
 import tempfile
@@ -37,7 +37,7 @@ def main(seconds: float, every: float) -> None:
     (build / "soak.json").write_bytes(msgspec.json.encode(content))
     trends.show(verdicts)
     _draw(curves, build / "soak.svg")
-    if any(one.verdict == trends.GROWS for one in verdicts):
+    if any(one.verdict == trends.WORSE for one in verdicts):
         raise SystemExit(1)
 
 

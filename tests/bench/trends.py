@@ -12,7 +12,7 @@ from rich.table import Table
 #: Values by name; `seconds` says when.
 Curves = dict[str, list[float]]
 
-FLAT, GROWS, SHORT = "flat", "grows", "too short to tell"
+FLAT, WORSE, SHORT = "flat", "not flat", "too short to tell"
 #: By how many per cent in ten minutes a curve may grow and is called flat; the first that fits holds. Throughput may
 #: fall by so much.
 _LIMITS = {
@@ -33,6 +33,8 @@ _TEN_MINUTES = 600.0
 _LEAST = 300.0
 #: MB below which a table is left out.
 _SMALL = 0.2
+#: What the name of a curve begins with that every table has.
+_OF_TABLE = "dead rows of "
 
 
 class Verdict(msgspec.Struct):
@@ -54,8 +56,9 @@ def curves(samples: Sequence[dict[str, float]]) -> Curves:
     """Samples as curves, those of tables that stay small left out."""
     names = dict.fromkeys(name for sample in samples for name in sample)
     found = {name: [sample.get(name, 0.0) for sample in samples] for name in names}
-    small = {name.removesuffix(", MB") for name, values in found.items() if _is_size(name) and max(values) < _SMALL}
-    gone = {text for name in small for text in (f"{name}, MB", f"indexes of {name}, MB", f"dead rows of {name}")}
+    tables = [name.removeprefix(_OF_TABLE) for name in found if name.startswith(_OF_TABLE)]
+    small = [name for name in tables if max(found[f"{name}, MB"]) < _SMALL]
+    gone = {text for name in small for text in (f"{name}, MB", f"indexes of {name}, MB", _OF_TABLE + name)}
     return {name: values for name, values in found.items() if name not in gone}
 
 
@@ -90,10 +93,6 @@ def slope(moments: Sequence[float], values: Sequence[float]) -> float:
     return median((later[1] - first[1]) / (later[0] - first[0]) for first, later in points)
 
 
-def _is_size(name: str) -> bool:
-    return name.endswith(", MB") and " " not in name.removesuffix(", MB")
-
-
 def _verdict(name: str, found: Curves, limit: float) -> Verdict:
     start = round(len(found[name]) * _WARM)
     moments, values = found["seconds"][start:], found[name][start:]
@@ -101,4 +100,4 @@ def _verdict(name: str, found: Curves, limit: float) -> Verdict:
     grown = 100 * slope(moments, values) * _TEN_MINUTES / middle if middle else 0.0
     worse = -grown if name == "runs/s" else grown
     short = moments[-1] - moments[0] < _LEAST
-    return Verdict(name, middle, grown, limit, SHORT if short else FLAT if worse <= limit else GROWS)
+    return Verdict(name, middle, grown, limit, SHORT if short else FLAT if worse <= limit else WORSE)
