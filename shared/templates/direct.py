@@ -1,9 +1,9 @@
 """The direct way through plain templates: text, and paths through objects and lists with filters behind them.
 
 Most templates are no more than that. Each of their expressions becomes a function of the scope, made once from Liquid's
-own syntax tree and calling the filters that Liquid would call, at a third of the cost: 5 microseconds instead of 17 for
-one filter and a text beside it. What fails here (a missing name, a filter's argument, a limit) is rendered again by
-Liquid, which alone words errors and knows what to make of missing names. Filters are pure, so nothing happens twice.
+own syntax tree and calling the filters that Liquid would call: ``{{ n1.text | slice: 0, 20 }} 2`` takes 3.5 microseconds
+instead of 11, two of which are the filter's. What fails here (a missing name, a filter's argument, a limit) is rendered
+again by Liquid, which alone words errors and knows what to make of missing names; filters are pure, so that does no harm.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,10 +56,14 @@ def pieces_of(bound: BoundTemplate) -> Pieces | None:
     return None if None in pieces else cast(Pieces, tuple(pieces))
 
 
-def value_of(bound: BoundTemplate) -> Value | None:
-    """What gives the value, as JSON has it, of a plain template that is one ``{{ expression }}``; None for others."""
-    pieces = pieces_of(bound)
-    if pieces is None or len(pieces) != 1 or isinstance(pieces[0], str):
+def value_of(bound: BoundTemplate, pieces: Pieces) -> Value | None:
+    """What gives the value, as JSON has it, of a template that is one ``{{ expression }}``; None for any other.
+
+    Args:
+        bound: the template.
+        pieces: what it consists of.
+    """
+    if len(pieces) != 1 or isinstance(pieces[0], str):
         return None
     expression = cast(FilteredExpression, cast(ValueNode, bound.nodes[0]).expression)
     if type(expression.left) is Path and not expression.filters:

@@ -40,9 +40,9 @@ class Template:
         keep_ranges_small(bound)
         self._bound = bound
         self._expression = only_expression(bound)
-        self._pieces = pieces_of(bound)
-        self._json = None if self._pieces is None else pieces_of_json(self._pieces)
-        self._value = value_of(bound)
+        self._pieces = pieces = pieces_of(bound)
+        self._json = None if pieces is None else pieces_of_json(pieces)
+        self._value = None if pieces is None else value_of(bound, pieces)
         self.roots = roots(bound)
 
     def paths(self) -> Iterator[Sequence[object]]:
