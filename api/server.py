@@ -112,6 +112,11 @@ class _Protocol(RequestHandler):
         if waiter is not None and not waiter.done():
             self._hasten()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading if it was paused. aiohttp asks for it after each body, and parses nothing once more: 5 us."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _hasten(self) -> None:
         """Let aiohttp's keep-alive timer close the connection soon, unless an answer starts it afresh.
 

@@ -1,6 +1,7 @@
 """What the three processes do alike: run on uvloop until told to stop, and wait for a database that is not there."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
@@ -16,6 +17,9 @@ _log = structlog.get_logger(__name__)
 
 #: Seconds between two attempts to reach the database, and for its connections to close.
 _PAUSE: Final = 1.0
+#: Objects made and not freed before the youngest are looked through for cycles, and how often that is done before the
+#: older ones are. Python's own (700, 10, 10) costs 4% of the api's time; a cycle that holds a payload lives longer now.
+_COLLECT: Final = (5_000, 20, 20)
 
 Serve = Callable[[asyncpg.Pool, asyncio.Event], Awaitable[None]]
 
@@ -43,10 +47,18 @@ async def live(name: str, serve: Serve, database_url: str, **options: Any) -> No
     pool = await _patiently(lambda: open_pool(database_url, name=name, **options), stopping)
     if pool is None:
         return
+    _settle()
     try:
         await serve(pool, stopping)
     finally:
         await _close(pool)
+
+
+def _settle() -> None:
+    """Leave what is imported out of every later search for cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
 
 
 async def _close(pool: asyncpg.Pool) -> None:
