@@ -111,3 +111,9 @@ def test_a_path_gives_its_value_itself() -> None:
     value = {"a": [1]}
     assert parse("{{ n1.v }}").value({"n1": {"v": value}}) is value
     assert parse("{{ n1.v | default: 1 }}").value({"n1": {"v": value}}) == value
+
+
+def test_many_large_values_are_stopped_at_the_limit() -> None:
+    """2 GB of text in 2,000 look-ups of one value are never made."""
+    with pytest.raises(TemplateError, match="the output is over"):
+        parse("{{ n1.v }}" * 2_000).text({"n1": {"v": "x" * OUTPUT}})
