@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 from prometheus_client import Counter as Counted
 
-from shared.batcher import Batcher
+from shared.batcher import Batcher, Entry, Waiting
 from shared.broker import Announcer
 from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock, Executes
 from shared.errors import UnavailableError
@@ -40,6 +40,9 @@ _WINDOW_POLL = 0.1
 _WINDOW_SHARE = 20
 #: Seconds for which a workflow stays bulk: a fast one that is alone would else be light and bulk by turns.
 _BULK_SECONDS = 2.0
+#: Characters of payloads after which a batch is full, since both ends copy the arguments of a statement several times:
+#: 512 payloads of 1 MB would be half a gigabyte a copy. Smaller batches are cheaper by the byte, and more commits.
+_BATCH_CHARACTERS = 4 * 1024 * 1024
 
 
 class Trigger(NamedTuple):
@@ -171,7 +174,9 @@ class Ingest:
         self._announcer = announcer
         self._mint = Mint(clock.milliseconds)
         self._window = Window(window)
-        self._batcher: Batcher[_Row, Accepted | None] = Batcher(self._flush, name="ingest", patience=PATIENCE)
+        self._batcher: Batcher[_Row, Accepted | None] = Batcher(
+            self._flush, name="ingest", patience=PATIENCE, select=_next_batch
+        )
         self._traffic = asyncio.Event()
         self._poll = asyncio.create_task(self._keep_counting())
 
@@ -257,6 +262,16 @@ class Ingest:
                 continue
             self._window.end_count({record["workflow_id"]: record["sent"] for record in records})
             pause = max(_WINDOW_POLL, _WINDOW_SHARE * (perf_counter() - began))
+
+
+def _next_batch(waiting: Waiting[_Row, Accepted | None], limit: int) -> list[Entry[_Row, Accepted | None]]:
+    """The oldest rows, at most so many, and none behind `_BATCH_CHARACTERS` of payload."""
+    batch: list[Entry[_Row, Accepted | None]] = []
+    characters = 0
+    while waiting and len(batch) < limit and characters < _BATCH_CHARACTERS:
+        batch.append(waiting.popleft())
+        characters += len(batch[-1][0].trigger.payload)
+    return batch
 
 
 def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:

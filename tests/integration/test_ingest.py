@@ -198,3 +198,17 @@ async def test_a_database_that_stays_away_is_said_so(database_url, monkeypatch):
         proxy.cut = ""
     assert caught.value.status == 503
     assert caught.value.retry_after
+
+
+async def test_large_payloads_are_written_a_few_megabytes_at_a_time(database_url, database):
+    """What came together is split by its size, the payload that fills a batch is in it, and each gets its own run."""
+    flow = await workflow(database, *graph("t>a"))
+    sizes = [10, 5_000_000, 1_500_000, 1_500_000, 1_500_000, 10]
+    payloads = [f'"{number}{"x" * size}"' for number, size in enumerate(sizes)]
+    async with Office(database_url) as desk:
+        accepted = await asyncio.gather(*(desk.accept(flow, payload) for payload in payloads))
+    rows = await database.fetch("SELECT id, trigger_payload, xmin::text AS batch FROM runs")
+    stored = {row["id"]: row for row in rows}
+    assert [stored[one.run_id]["trigger_payload"] for one in accepted] == payloads
+    batches = [stored[one.run_id]["batch"] for one in accepted]
+    assert [batches.count(batch) for batch in dict.fromkeys(batches)] == [1, 1, 3, 1]
