@@ -44,7 +44,7 @@ async def drive(system: System, workflow: Workflow, wanted: Load, *, settled: bo
         RuntimeError: if a request was refused, or a run failed.
     """
     known = await system.ended(workflow)
-    before = await meters.begin(system, settled=settled)
+    before = await meters.begin(system)
     loaded = await system.send(workflow, wanted)
     ended = await system.ended(workflow)
     spent = before.until(await meters.read(system, settled=settled))

@@ -24,7 +24,7 @@ class Options(msgspec.Struct, frozen=True):
         schedules: of workload 9.
     """
 
-    seconds: float = 6.0
+    seconds: float = 5.0
     repeats: int = 3
     rows: int = 1_000_000
     steps: int = 100_000

@@ -57,10 +57,13 @@ def memory(system: System) -> dict[str, float]:
     return {name: process.memory_info().rss / 1e6 for name, process in found.items()}
 
 
-async def begin(system: System, *, settled: bool = True) -> Reading:
-    """Read every meter before something is measured; statements are counted anew, so that each kind starts at none."""
+async def begin(system: System) -> Reading:
+    """Read every meter before something is measured; statements are counted anew, so that each kind starts at none.
+
+    PostgreSQL's own statistics are as of up to a second ago, which is little beside what a load adds to them.
+    """
     await system.database.execute("SELECT /* bench */ pg_stat_statements_reset()")
-    return await read(system, settled=settled)
+    return await read(system, settled=False)
 
 
 async def read(system: System, *, settled: bool = True) -> Reading:

@@ -34,7 +34,7 @@ async def storm(shared: System, options: Options) -> Measured:
         parts = await _idle(system, options)
         await _fire(system, min(_WARM, due))
         row_rate, _ = await floors.rows(system, steps=_STEPS, payload=b'{"scheduled_at":"2026-01-01T00:00:00.000000Z"}')
-        before = await meters.begin(system, settled=False)
+        before = await meters.begin(system)
         last = await _fire(system, due)
         spent = before.until(await meters.read(system, settled=False))
     sizes = {_NAME: f"{due:,} of {options.schedules:,}"}
@@ -43,7 +43,7 @@ async def storm(shared: System, options: Options) -> Measured:
 
 async def _idle(system: System, options: Options) -> dict[str, float]:
     """What it costs that the schedules are there while none is due."""
-    await meters.begin(system, settled=False)
+    await meters.begin(system)
     before, began = meters.cpu(system), time.monotonic()
     await asyncio.sleep(options.seconds / 2)
     seconds = time.monotonic() - began
