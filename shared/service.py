@@ -26,6 +26,7 @@ Serve = Callable[[asyncpg.Pool, asyncio.Event], Awaitable[None]]
 
 def run(service: Coroutine[Any, Any, None]) -> None:
     """Run a service on a loop of its own, to its end."""
+    _settle()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(service)
 
@@ -47,7 +48,6 @@ async def live(name: str, serve: Serve, database_url: str, **options: Any) -> No
     pool = await _patiently(lambda: open_pool(database_url, name=name, **options), stopping)
     if pool is None:
         return
-    _settle()
     try:
         await serve(pool, stopping)
     finally:
