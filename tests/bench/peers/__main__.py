@@ -7,10 +7,12 @@ embedded ones, with the settings that `edgewise up` gives them; every peer has a
 
 import asyncio
 import json
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -91,15 +93,16 @@ async def _ask(python: Path, peer: Peer, servers: Servers, seconds: float) -> Fo
         RuntimeError: if it ended with an error, which it has printed.
     """
     process = await asyncio.create_subprocess_exec(
-        python, _HERE / peer.script, *await servers.empty(), str(seconds), stdout=asyncio.subprocess.PIPE
-    )
+        python, _HERE / peer.script, *await servers.empty(), str(seconds), stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
     try:
         async with asyncio.timeout(_PATIENCE + 4 * seconds):
             output, _ = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        with suppress(ProcessLookupError):  # whatever it started goes with it
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
     if process.returncode != 0:
         raise RuntimeError(f"{peer.script} ended with status {process.returncode}")
     found: Found = json.loads(output.splitlines()[-1])
