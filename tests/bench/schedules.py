@@ -11,7 +11,7 @@ from tests.bench.system import System, running
 #: One of so many schedules is due.
 _DUE = 20
 #: Seconds until they are, once they are armed.
-_SOON = 1
+_SOON = 2
 #: Schedules that fire before anything is measured.
 _WARM = 100
 #: Seconds after which those that have not fired count as lost.
@@ -67,27 +67,37 @@ async def _active(system: System) -> int:
 async def _fire(system: System, due: int) -> float:
     """Arm them, wait for their runs, and tell how many seconds after the moment the last of these began.
 
+    On a machine that is too busy to arm them in time, they are due when they are armed.
+
     Raises:
-        TimeoutError: if not every one of them makes a run that completes.
+        RuntimeError: if not every one of them makes a run that completes.
     """
     now = await system.database.fetchval("SELECT /* bench */ clock_timestamp()")
     moment = now.replace(microsecond=0) + timedelta(seconds=1 + _SOON)
     await timetable.arm(system, moment, due)
-    await asyncio.sleep((moment - datetime.now(UTC)).total_seconds())
+    since = max(moment, datetime.now(UTC))
+    await asyncio.sleep((since - datetime.now(UTC)).total_seconds())
     deadline = time.monotonic() + _LATE
-    while (last := await _last(system, moment, due)) is None:
+    while not await _are_over(system, moment, due):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not all of {due} schedules have fired and completed within {_LATE:g} s")
+            raise RuntimeError(f"not all of {due} schedules have fired and ended within {_LATE:g} s")
         await asyncio.sleep(_LOOK)
-    return last
-
-
-async def _last(system: System, moment: datetime, due: int) -> float | None:
-    """Seconds from a moment to the start of the last run of its slots; None until so many have completed."""
     row = await system.database.fetchrow(
-        "SELECT /* bench */ count(*) FILTER (WHERE r.status = 'completed') AS completed,"
-        " extract(epoch FROM max(r.started_at) - $1::timestamptz)::float8 AS last"
-        " FROM schedule_slots s JOIN runs r ON r.id = s.run_id WHERE s.slot = $1",
+        "SELECT /* bench */ count(*) AS completed, max(r.started_at) AS last"
+        " FROM schedule_slots s JOIN runs r ON r.id = s.run_id WHERE s.slot = $1 AND r.status = 'completed'",
         moment,
     )
-    return float(row["last"]) if row is not None and row["completed"] == due else None
+    if row is None or row["completed"] != due:
+        raise RuntimeError(f"not all of {due} runs have completed: {row}")
+    return float((row["last"] - since).total_seconds())
+
+
+async def _are_over(system: System, moment: datetime, due: int) -> bool:
+    """Whether so many slots were taken and nothing is open; a look that costs little, for the runs go on beside it."""
+    over: bool = await system.database.fetchval(
+        "SELECT /* bench */ NOT EXISTS (SELECT FROM open_steps)"
+        " AND (SELECT count(*) FROM schedule_slots WHERE slot = $1) = $2",
+        moment,
+        due,
+    )
+    return over
