@@ -1391,6 +1391,12 @@ END $$;
 -- Expressions here are tiny and batches small: compiling them costs more than it saves.
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET jit = off', current_database()); END $$;
 
+-- A cached plan outlives the statistics it was made with: one made while a table, or tomorrow's partition, was known to be
+-- empty reads it whole once it is full, for every look-up. Where there is an index it is taken, whatever statistics say.
+DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET enable_seqscan = off', current_database());
+END $$;
+
 -- Payloads and outputs are compressed with lz4 where the server was built with it, and else kept as they are: pglz takes 10
 -- to 25 microseconds a KB, and writing a KB 4 (docs/decisions.md has the figures, those of disk space too).
 DO $$ BEGIN

@@ -67,7 +67,7 @@ def database_url(postgres: Postgres, templates: set[str]) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     template = _template(postgres, templates)
     # Copying files is ten times as fast as writing the pages of the template to the log.
-    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+    asyncio.run(_copy(postgres, template, name))
     yield postgres.url_of(name)
     asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
@@ -138,6 +138,22 @@ def _template(server: Postgres, made: set[str]) -> str:
         asyncio.run(migrate(server.url_of(name)))
         made.add(name)
     return name
+
+
+async def _copy(server: Postgres, template: str, name: str) -> None:
+    """Copy a database with the settings that its migrations gave it, which Postgres keeps elsewhere."""
+    connection = await asyncpg.connect(server.url_of("postgres"))
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        settings = await connection.fetch(
+            "SELECT split_part(setting, '=', 1), split_part(setting, '=', 2) FROM pg_database d"
+            " JOIN pg_db_role_setting s ON s.setdatabase = d.oid, unnest(s.setconfig) AS setting WHERE d.datname = $1",
+            template,
+        )
+        for key, value in settings:
+            await connection.execute(f"ALTER DATABASE {name} SET {key} = '{value}'")
+    finally:
+        await connection.close()
 
 
 async def _execute(server: Postgres, statement: str) -> None:

@@ -31,3 +31,9 @@ BEGIN
         EXECUTE format('ALTER TABLE %I SET (%s)', child, storage_of(parent));
     END LOOP;
 END $$;
+
+-- A cached plan outlives the statistics it was made with: one made while a table, or tomorrow's partition, was known to be
+-- empty reads it whole once it is full, for every look-up. Where there is an index it is taken, whatever statistics say.
+DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET enable_seqscan = off', current_database());
+END $$;

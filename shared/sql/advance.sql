@@ -26,7 +26,7 @@ SELECT run_id, node_id, item, priority FROM fail_item($1, $2, $3, $4, $5, $6);
 
 -- name: still_mine
 -- Which of these claim ids are in force; asked when a commit's outcome was unknown.
-SELECT claim_id FROM open_steps WHERE claim_id = ANY ($1::uuid[]) AND incarnation_id = $2::uuid;
+SELECT claim_id FROM open_steps WHERE claim_id = ANY ($1::uuid[]) AND incarnation_id = $2::uuid AND status = 'running';
 
 -- name: claim
 -- Takes ready steps under fresh claim ids, and reads them; `take_steps` in shared/schema.sql.
@@ -51,24 +51,28 @@ SELECT run_id, node_id, item, place, value, total FROM item_values($1, $2, $3, $
 -- name: release
 -- Gives claimed steps back, unsent, so that they are sent again: at shutdown, or when a claim is not known here.
 UPDATE open_steps o SET status = 'ready', claim_id = NULL, incarnation_id = NULL, sent_at = NULL, claim_first = true
-FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid;
+FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid
+  AND o.status = 'running';
 
 -- name: put_back
 -- Gives claimed steps back as if their message had just been sent, so that they are sent again with back-off: this
 -- worker cannot run them, a newer one may.
 UPDATE open_steps o SET status = 'ready', claim_id = NULL, incarnation_id = NULL, sent_at = now(), claim_first = true
-FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid;
+FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid
+  AND o.status = 'running';
 
 -- name: surrender
 -- Gives claimed steps back whose effects began here and whose results are lost: that counts like their worker's death.
 UPDATE open_steps o
 SET status = 'ready', claim_id = NULL, incarnation_id = NULL, sent_at = NULL, claim_first = true,
     crashes = least(crashes + 1, 32000)
-FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid;
+FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid
+  AND o.status = 'running';
 
 -- name: give_up
 -- Gives claimed steps back that are never to be run again, since Postgres took no result of them: whoever takes them
 -- settles them as failed. They are sent again with back-off. 32000 is `shared.store.taken.GIVEN_UP`.
 UPDATE open_steps o
 SET status = 'ready', claim_id = NULL, incarnation_id = NULL, sent_at = now(), claim_first = true, crashes = 32000
-FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid;
+FROM unnest($1::uuid[]) AS x (claim_id) WHERE o.claim_id = x.claim_id AND o.incarnation_id = $2::uuid
+  AND o.status = 'running';

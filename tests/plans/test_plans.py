@@ -1,0 +1,68 @@
+"""No plan reads a large table whole, however many runs there are and whatever statistics say of them."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from tests.engine import Flow, graph, workflow
+from tests.plans.explained import planned
+from tests.plans.past import STATISTICS, fill
+from tests.plans.usual import check_usual
+
+_RUNS = 6000
+
+#: What reads whole tables: what is open, where all of it is asked for, and tables of a few rows.
+WHOLE = {
+    "cancel.settle": {"incarnations"},
+    "duties.gauges": {"open_steps"},
+    "duties.rescue": {"incarnations"},
+    "migrations.ledger": {"schema_migrations"},
+    "retention.hidden_runs": {"open_steps"},
+    "runs_read.open": {"incarnations"},
+    "sweep.old_joins": {"joins"},
+}
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that plans as on a server with PostgreSQL's own costs."""
+    connection = await asyncpg.connect(database_url, server_settings={"random_page_cost": "4"})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def flow(database: asyncpg.Connection) -> Flow:
+    """A workflow with a past."""
+    made = await workflow(database, *graph("t>fa"))
+    await fill(database, made, _RUNS)
+    return made
+
+
+async def scans(database: asyncpg.Connection) -> dict[str, set[str]]:
+    """Which queries would read which tables whole."""
+    queries = await planned(database)
+    assert len(queries) > 100
+    return {query.name: query.scanned() for query in queries if query.scanned()}
+
+
+@pytest.mark.usefixtures("flow")
+async def test_no_query_reads_a_table_whole(database: asyncpg.Connection) -> None:
+    """Every named query goes by an index, but for a few, whatever statistics say of ten million runs."""
+    for statistics, say in STATISTICS.items():
+        await say(database)
+        assert await scans(database) == WHOLE, statistics
+
+
+async def test_plans_made_for_empty_tables_hold_when_they_are_full(database: asyncpg.Connection) -> None:
+    """A plan that a connection keeps is not made anew as tables fill up: it goes by an index, too."""
+    await database.execute("ANALYZE")
+    assert await scans(database) == WHOLE
+
+
+async def test_the_engine_reads_what_it_asks_for(database: asyncpg.Connection, flow: Flow) -> None:
+    """Statements of the engine, those in functions too, open a day and look at pages by the row they are about."""
+    for statistics, say in STATISTICS.items():
+        await say(database)
+        await check_usual(database, flow, statistics)
