@@ -35,8 +35,6 @@ class Batcher(Generic[Unit, Receipt]):
             out to be written already.
         name: for the log.
         limit: the most units of one batch.
-        committers: how many batches may be in flight at once. One makes the largest batches; more hide a round trip at
-            the price of a commit each.
         patience: seconds for which a batch is sent again while the database is away; None for ever.
         select: picks the units of the next batch out of those that wait, and removes them; the default takes the
             oldest.
@@ -48,18 +46,16 @@ class Batcher(Generic[Unit, Receipt]):
         *,
         name: str,
         limit: int = 512,
-        committers: int = 1,
         patience: float | None = None,
         select: Callable[[Waiting[Unit, Receipt], int], list[Entry[Unit, Receipt]]] | None = None,
     ) -> None:
         self._flush = flush
         self._name = name
         self._limit = limit
-        self._committers = committers
         self._patience = patience
         self._select = select or _take_oldest
         self._waiting: Waiting[Unit, Receipt] = deque()
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: asyncio.Task[None] | None = None
 
     async def submit(self, unit: Unit) -> Receipt:
         """Write a unit; returns when its transaction is committed.
@@ -84,23 +80,27 @@ class Batcher(Generic[Unit, Receipt]):
 
     async def drain(self) -> None:
         """Wait until nothing is in flight."""
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
+        while self._in_flight is not None:
+            await asyncio.wait([self._in_flight])
 
     def _pump(self) -> None:
-        while self._waiting and len(self._in_flight) < self._committers:
-            batch = self._select(self._waiting, self._limit)
-            task = asyncio.get_running_loop().create_task(self._commit(batch))
-            self._in_flight.add(task)
-            task.add_done_callback(self._landed)
+        if self._waiting and self._in_flight is None:
+            self._in_flight = asyncio.get_running_loop().create_task(self._commit())
+            self._in_flight.add_done_callback(self._landed)
 
     def _landed(self, task: "asyncio.Task[None]") -> None:
-        self._in_flight.discard(task)
+        self._in_flight = None
         if not task.cancelled() and task.exception() is not None:
             _log.error("batch broke", batcher=self._name, exc_info=task.exception())
+        if task.cancelled():
+            while self._waiting:
+                self._waiting.popleft()[1].cancel()
         self._pump()
 
-    async def _commit(self, batch: list[Entry[Unit, Receipt]]) -> None:
+    async def _commit(self) -> None:
+        # Picked here and not when the task is made: what else arrives in the same turn of the loop belongs to it. The
+        # first of sixteen advances of a message had a commit of its own.
+        batch = self._select(self._waiting, self._limit)
         try:
             receipts = await self._persist([unit for unit, _ in batch])
         except BaseException as error:

@@ -54,24 +54,47 @@ async def test_what_arrives_during_a_commit_goes_into_the_next():
     flusher = Flusher()
     flusher.gate.clear()
     batcher = Batcher(flusher, name="test")
-    futures = [batcher.enqueue(unit) for unit in range(10)]
+    first = batcher.enqueue(0)
     await eventually(lambda: flusher.in_flight == 1)
+    futures = [batcher.enqueue(unit) for unit in range(1, 10)]
     assert batcher.backlog == 9
     flusher.gate.set()
-    assert await asyncio.gather(*futures) == [f"receipt {unit}" for unit in range(10)]
+    assert await asyncio.gather(first, *futures) == [f"receipt {unit}" for unit in range(10)]
     assert flusher.batches == [[0], list(range(1, 10))]
     assert flusher.most_in_flight == 1
 
 
-@pytest.mark.parametrize("committers", [1, 3])
-async def test_no_more_batches_are_in_flight_than_committers(committers):
+async def test_what_arrives_in_one_turn_of_the_loop_goes_together():
+    """The first of it does not go alone."""
+    flusher = Flusher()
+    batcher = Batcher(flusher, name="test")
+    await asyncio.gather(*[batcher.enqueue(unit) for unit in range(5)])
+    assert flusher.batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_one_batch_is_in_flight_at_a_time():
     """Whatever is submitted, and each batch holds at most the limit."""
     flusher = Flusher()
-    batcher = Batcher(flusher, name="test", committers=committers, limit=4)
+    batcher = Batcher(flusher, name="test", limit=4)
     assert await submit_all(batcher, range(100)) == [f"receipt {unit}" for unit in range(100)]
-    assert flusher.most_in_flight == committers
+    assert flusher.most_in_flight == 1
     assert max(map(len, flusher.batches)) == 4
     assert flusher.written == list(range(100))
+
+
+async def test_what_waits_behind_a_cancelled_batch_is_cancelled():
+    """Nobody waits for a batch that never comes."""
+    flusher = Flusher()
+    flusher.gate.clear()
+    batcher = Batcher(flusher, name="test")
+    first = batcher.enqueue(0)
+    await eventually(lambda: flusher.in_flight == 1)
+    second = batcher.enqueue(1)
+    (task,) = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    task.cancel()
+    await asyncio.wait([first, second])
+    assert first.cancelled() or isinstance(first.exception(), asyncio.CancelledError)
+    assert second.cancelled()
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39)))
@@ -102,9 +125,10 @@ async def test_the_halves_of_an_uncertain_batch_are_uncertain():
     """A batch that was lost and then refused is bisected; its units may be written already all the same."""
     flusher = Flusher()
     flusher.gate.clear()
-    batcher = Batcher(flusher, name="test", committers=1)
-    futures = [batcher.enqueue(unit) for unit in range(5)]
+    batcher = Batcher(flusher, name="test")
+    futures = [batcher.enqueue(0)]
     await eventually(lambda: flusher.in_flight == 1)
+    futures += [batcher.enqueue(unit) for unit in range(1, 5)]
     flusher._answers.extend([None, TimeoutError(), asyncpg.LockNotAvailableError("x")])
     flusher.gate.set()
     await asyncio.gather(*futures)
@@ -144,7 +168,7 @@ async def test_a_submitter_that_gave_up_harms_nobody():
     """Its unit is written, and the receipts of the others are theirs."""
     flusher = Flusher()
     flusher.gate.clear()
-    batcher = Batcher(flusher, name="test", committers=1)
+    batcher = Batcher(flusher, name="test")
     futures = [batcher.enqueue(unit) for unit in range(4)]
     futures[0].cancel()
     futures[2].cancel()
