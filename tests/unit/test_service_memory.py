@@ -1,11 +1,11 @@
-"""What a worker does about garbage collections."""
+"""What a process does about garbage collections."""
 
 import gc
 from collections.abc import Iterator
 
 import pytest
 
-from worker.main import _spare_collections
+from shared.service import _settle
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def restored() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restored")
-def test_what_a_worker_starts_with_is_not_looked_at_again() -> None:
-    """What is there at its start is out of every later collection; garbage of its runs is still collected."""
+def test_what_a_process_starts_with_is_not_looked_at_again() -> None:
+    """What is there at its start is out of every later collection; garbage made later is still collected."""
     there = [[]]
-    _spare_collections()
+    _settle()
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
     assert not any(one is there for one in gc.get_objects())
