@@ -4,12 +4,14 @@ Every picture is a light card that reads the same on a light and on a dark page.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import click
 import matplotlib as mpl
+import msgspec
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -65,6 +67,8 @@ def main() -> None:
     for part in report.workloads:
         save(workload(part), f"workload-{part.figures[0].number:02}")
     save(overview(report.lines), "overview")
+    if (ROOT / "build" / "peers.json").exists():
+        save(peers(msgspec.json.decode((ROOT / "build" / "peers.json").read_bytes())), "peers")
     if (ROOT / "build" / "soak.json").exists():
         from tests.bench import soak_plot  # which draws in the style of this module
 
@@ -125,6 +129,39 @@ def overview(lines: Sequence[Line]) -> Figure:
         )
         axes.set_title("Every figure beside its targets: the median, and from the least to the most")
     return figure
+
+
+def peers(content: Mapping[str, Any]) -> Figure:
+    """Peers and ourselves: executions per second, and steps per second of a chain; each repeat is a dot."""
+    shapes = (
+        ("runs", "executions/s", "three small steps, executions/s"),
+        ("chain", "steps/s", "chain of ten, steps/s"),
+    )
+    names = [f"{name} {content['versions'].get(name, '')}".strip() for name in content["found"]]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 1.1 + 0.32 * len(names)), layout="constrained")
+        for place, (shape, unit, title) in enumerate(shapes):
+            axes = figure.add_subplot(1, 2, place + 1)
+            for line, (name, found) in enumerate(content["found"].items()):
+                _dots(axes, line, [one[shape][unit] for one in found], is_ours=name not in content["versions"])
+            axes.set_yticks(range(len(names)), names if place == 0 else [""] * len(names))
+            axes.invert_yaxis()
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.set_xmargin(0.12)
+            axes.grid(visible=False, axis="y")
+            axes.set_title(title)
+    return figure
+
+
+def _dots(axes: Axes, line: int, values: Sequence[float], *, is_ours: bool) -> None:
+    middle, colour = median(values), OURS if is_ours else _FAINT
+    axes.plot(values, [line] * len(values), "o", color=colour, alpha=0.35, markersize=5)
+    axes.plot(middle, line, "o", color=colour, markersize=7)
+    axes.annotate(
+        number(middle), (1, line), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+        annotation_clip=False,
+    )  # fmt: skip
 
 
 def _distance(axes: Axes, place: int, one: Line) -> None:

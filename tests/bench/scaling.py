@@ -60,7 +60,7 @@ async def _rate(servers: Elsewhere, count: int, core: int, options: Options) -> 
         workers = [pid for name, pid in system.pids.items() if name.startswith("worker")]
         workflow = await prepare(system, graphs.calls(_STEPS, system.receiver_url))
         with limited(workers, core=core, share=_SHARE):
-            load = msgspec.structs.replace(_LOAD, seconds=options.seconds / 2)
+            load = msgspec.structs.replace(_LOAD, seconds=options.seconds)
             done = await drive(system, workflow, load, settled=False)
     used = sum(spent for name, spent in done.spent.cpu.items() if name.startswith("worker"))
     others = sum(done.spent.cpu.values()) - used
