@@ -1288,6 +1288,10 @@ LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
+DECLARE
+    -- Without them a statement opens the partitions of all days.
+    low constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id LIMIT 1);
+    high constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id DESC LIMIT 1);
 BEGIN
     RETURN QUERY
     SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
@@ -1299,7 +1303,7 @@ BEGIN
     CROSS JOIN LATERAL (
         SELECT s.*, s AS step FROM open_steps s
         WHERE s.run_id = r_run[u.i] AND s.node_id = r_node[u.i] AND s.item = r_item[u.i] AND s.status = 'ready' OFFSET 0) AS o
-    CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
+    CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id AND id BETWEEN low AND high OFFSET 0) AS r;
 END $$;
 
 -- Takes ready steps for an incarnation, each under a fresh claim id, and reads what is needed to run them. What another
@@ -1310,6 +1314,10 @@ LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
+DECLARE
+    -- Without them a statement opens the partitions of all days.
+    low constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id LIMIT 1);
+    high constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id DESC LIMIT 1);
 BEGIN
     RETURN QUERY
     WITH picked AS MATERIALIZED (
@@ -1331,7 +1339,7 @@ BEGIN
            CASE WHEN o.item = '-' THEN r.trigger_payload END, r.created_at, o.priority, r.outcome IS NOT NULL,
            CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
            CASE WHEN r.parent_waits THEN r.parent_run_id END, r.slots, r.depth
-    FROM claimed o CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id OFFSET 0) AS r;
+    FROM claimed o CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id AND id BETWEEN low AND high OFFSET 0) AS r;
 END $$;
 
 -- The outputs of settled steps, for the context of a step that goes on from stored results.

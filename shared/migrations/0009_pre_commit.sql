@@ -350,8 +350,63 @@ ALTER FUNCTION enter_limit(uuid, uuid, text) SET enable_seqscan = off;
 ALTER FUNCTION admit_queued(uuid) SET enable_seqscan = off;
 ALTER FUNCTION fail_item(uuid, text, text, integer, text, text[]) SET enable_seqscan = off;
 ALTER FUNCTION brought_by(open_steps) SET enable_seqscan = off;
-ALTER FUNCTION read_steps(uuid[], text[], text[]) SET enable_seqscan = off;
-ALTER FUNCTION take_steps(uuid[], text[], text[], uuid[], uuid) SET enable_seqscan = off;
 ALTER FUNCTION step_outputs(uuid[], text[], text[]) SET enable_seqscan = off;
 ALTER FUNCTION item_values(uuid[], text[], text[], integer[]) SET enable_seqscan = off;
 ALTER FUNCTION begin_iteration(uuid, text, text, integer, boolean, text[]) SET enable_seqscan = off;
+
+CREATE OR REPLACE FUNCTION read_steps(r_run uuid[], r_node text[], r_item text[]) RETURNS SETOF taken_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+DECLARE
+    -- Without them a statement opens the partitions of all days.
+    low constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id LIMIT 1);
+    high constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id DESC LIMIT 1);
+BEGIN
+    RETURN QUERY
+    SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text,
+           CASE WHEN o.item = '-' THEN r.trigger_payload END, r.created_at, o.priority, r.outcome IS NOT NULL,
+           CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
+           CASE WHEN r.parent_waits THEN r.parent_run_id END, r.slots, r.depth
+    FROM generate_series(1, cardinality(r_run)) AS u (i)
+    CROSS JOIN LATERAL (
+        SELECT s.*, s AS step FROM open_steps s
+        WHERE s.run_id = r_run[u.i] AND s.node_id = r_node[u.i] AND s.item = r_item[u.i] AND s.status = 'ready' OFFSET 0) AS o
+    CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id AND id BETWEEN low AND high OFFSET 0) AS r;
+END $$;
+
+CREATE OR REPLACE FUNCTION take_steps(r_run uuid[], r_node text[], r_item text[], r_claim uuid[], incarnation uuid)
+RETURNS SETOF taken_step
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+DECLARE
+    -- Without them a statement opens the partitions of all days.
+    low constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id LIMIT 1);
+    high constant uuid := (SELECT id FROM unnest(r_run) AS r (id) ORDER BY id DESC LIMIT 1);
+BEGIN
+    RETURN QUERY
+    WITH picked AS MATERIALIZED (
+        SELECT o.ctid AS tid, r_claim[u.i] AS claim_id
+        FROM generate_series(1, cardinality(r_run)) AS u (i)
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM open_steps
+            WHERE run_id = r_run[u.i] AND node_id = r_node[u.i] AND item = r_item[u.i] AND status = 'ready'
+            FOR UPDATE SKIP LOCKED OFFSET 0) AS o
+    ), claimed AS (
+        UPDATE open_steps o
+        SET status = 'running', claim_id = (SELECT p.claim_id FROM picked p WHERE p.tid = o.ctid LIMIT 1),
+            incarnation_id = incarnation, started_at = CASE WHEN o.wake IS NULL THEN now() ELSE o.started_at END
+        WHERE o.ctid = ANY (ARRAY(SELECT tid FROM picked)) AND o.status = 'ready'
+        RETURNING o.*, o AS step
+    )
+    SELECT o.run_id, o.node_id, o.item, o.claim_id, o.attempt, o.fired, o.wake, o.crashes, o.sent_at, o.started_at,
+           o.workspace_id, o.workflow_id, r.version, r.trigger_type::text,
+           CASE WHEN o.item = '-' THEN r.trigger_payload END, r.created_at, o.priority, r.outcome IS NOT NULL,
+           CASE WHEN o.wake IS NOT NULL THEN brought_by(o.step) END,
+           CASE WHEN r.parent_waits THEN r.parent_run_id END, r.slots, r.depth
+    FROM claimed o CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = o.run_id AND id BETWEEN low AND high OFFSET 0) AS r;
+END $$;
