@@ -31,11 +31,12 @@ _LOAD = msgspec.structs.replace(LOAD, in_flight=200, connections=200)
 
 
 class _Rate(NamedTuple):
-    """What a number of workers did: steps per second, and how much of what they had each side used."""
+    """What a number of workers did: steps per second, how much of what they had each side used, CPU of a step."""
 
     steps: float
     workers_used: float
     others_used: float
+    step_us: float
     outcome: Outcome
 
 
@@ -64,13 +65,15 @@ async def _rate(servers: Elsewhere, count: int, core: int, options: Options) -> 
             done = await drive(system, workflow, load, settled=False)
     used = sum(spent for name, spent in done.spent.cpu.items() if name.startswith("worker"))
     others = sum(done.spent.cpu.values()) - used
-    return _Rate(done.rate * _STEPS, used / (done.seconds * _SHARE * count), others / done.seconds, done)
+    had = done.seconds * _SHARE * count
+    return _Rate(done.rate * _STEPS, used / had, others / done.seconds, 1e6 * used / (done.runs * _STEPS), done)
 
 
 def _measured(rates: dict[int, _Rate]) -> Measured:
     alone = rates[1].steps
     values = {f"{count} workers against one": 100 * rates[count].steps / (count * alone) for count in (2, 4)}
     parts = {f"workers with a fifth of a core each: {count}, steps/s": rate.steps for count, rate in rates.items()}
+    parts |= {f"CPU of a step by {count}, us": rate.step_us for count, rate in rates.items()}
     parts |= {f"used by {count} of what they have, %": 100 * rate.workers_used for count, rate in rates.items()}
     parts |= {f"used by all else beside {count}, % of a core": 100 * rate.others_used for count, rate in rates.items()}
     most = rates[4].outcome
