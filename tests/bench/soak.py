@@ -4,6 +4,7 @@ Writes build/soak.json and build/soak.svg, and ends with status 1 if a curve tha
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,8 +14,8 @@ import uvloop
 from tests.bench import graphs, load, trends
 from tests.bench.driving import LOAD, prepare
 from tests.bench.system import running
-from tests.bench.trends import Curves
-from tests.bench.watch import Watch
+from tests.bench.trends import Curves, Verdict
+from tests.bench.watch import Sample, Watch
 
 _ROOT = Path(__file__).parents[2]
 #: Of so many runs one is followed to its end.
@@ -29,20 +30,30 @@ def main(seconds: float, every: float) -> None:
     """Send workload 1 as fast as it goes, and tell whether latencies, memory and sizes stay what they are."""
     with tempfile.TemporaryDirectory(prefix="edgewise-soak-") as folder:
         Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
-        curves = uvloop.run(_soak(Path(folder) / "data", seconds, every))
-    verdicts = trends.verdicts(curves)
-    build = _ROOT / "build"
-    build.mkdir(exist_ok=True)
-    content = {"seconds": seconds, "every": every, "verdicts": verdicts, "curves": trends.rounded(curves)}
-    (build / "soak.json").write_bytes(msgspec.json.encode(content))
-    trends.show(verdicts)
-    _draw(curves, build / "soak.svg")
+        samples: list[Sample] = []
+        try:
+            uvloop.run(_soak(Path(folder) / "data", seconds, every, samples))
+        finally:  # what was seen before something broke is still worth having
+            verdicts = _conclude(samples) if samples else []
     if any(one.verdict == trends.WORSE for one in verdicts):
         raise SystemExit(1)
 
 
-async def _soak(folder: Path, seconds: float, every: float) -> Curves:
-    """The curves of a load that goes on for so many seconds.
+def _conclude(samples: Sequence[Sample]) -> list[Verdict]:
+    """Judge, write and draw."""
+    curves = trends.curves(samples)
+    verdicts = trends.verdicts(curves)
+    build = _ROOT / "build"
+    build.mkdir(exist_ok=True)
+    content = {"verdicts": verdicts, "curves": trends.rounded(curves)}
+    (build / "soak.json").write_bytes(msgspec.json.encode(content))
+    trends.show(verdicts)
+    _draw(curves, build / "soak.svg")
+    return verdicts
+
+
+async def _soak(folder: Path, seconds: float, every: float, samples: list[Sample]) -> None:
+    """Send a load for so many seconds, and add a sample for each window.
 
     Raises:
         RuntimeError: if a request was refused, or runs stopped ending.
@@ -51,17 +62,15 @@ async def _soak(folder: Path, seconds: float, every: float) -> Curves:
     async with running(folder) as system:
         workflow = await prepare(system, graphs.condition_and_transform())
         watch = await Watch.begin(system, every)
-        samples = []
         async for window in load.windows(system.addressed(workflow, wanted)):
             sample = await watch.look(window)
             if sample:
                 samples.append(sample)
                 click.echo(_line(sample), err=True)
         await system.ended(workflow)
-    return trends.curves(samples)
 
 
-def _line(sample: dict[str, float]) -> str:
+def _line(sample: Sample) -> str:
     shown = ("runs/s", "accepted p99, ms", "completed p99, ms", "open_steps, MB")
     return f"{sample['seconds']:6.0f} s  " + "  ".join(f"{name} {sample[name]:,.4g}" for name in shown)
 

@@ -174,8 +174,9 @@ class System:
         """Seconds from each request's start to its run's completion, of the runs that completed."""
         started = {decode(Prefix.RUN, sample.run_id): sample.started for sample in loaded.samples}
         rows = await self.database.fetch(
-            "SELECT /* bench */ id, extract(epoch FROM completed_at)::float8 AS at FROM runs"
-            " WHERE id = ANY ($1::uuid[]) AND status = 'completed'",
+            "SELECT /* bench */ k.id, extract(epoch FROM r.completed_at)::float8 AS at"
+            " FROM unnest($1::uuid[]) AS k (id)"
+            " CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = k.id AND status = 'completed' OFFSET 0) AS r",
             list(started),
         )
         return [row["at"] - started[row["id"]] for row in rows]
