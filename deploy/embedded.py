@@ -124,7 +124,7 @@ class Postgres:
             "checkpoint_timeout": "15min",
             "jit": "off",  # compiling costs more than our short statements
             "random_page_cost": 1,
-            "autovacuum_naptime": "10s",  # open_steps is small and churns
+            "autovacuum_naptime": "10s",  # open_steps churns: at 30 s a busy queue costs more (docs/postgres.md)
             "shared_preload_libraries": statistics.stem if statistics.exists() else "",
             "timezone": "UTC",
             "log_timezone": "UTC",
