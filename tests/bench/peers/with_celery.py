@@ -56,7 +56,7 @@ def steps(name: str) -> None:
 
 
 def main(seconds: float) -> None:
-    command = [sys.executable, "-m", "celery", "-A", "with_celery", "worker", "--concurrency", "2"]
+    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "with_celery", "worker", "--concurrency", "2"]
     quiet = ["--loglevel", "ERROR", "--without-gossip", "--without-mingle"]
     folder = Path(__file__).parent.resolve()
     worker = subprocess.Popen([*command, *quiet], cwd=folder, env=os.environ | {"PEER_BROKER_URL": _URL},
