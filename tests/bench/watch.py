@@ -1,5 +1,6 @@
 """Looks at a system under a load that goes on and on: what it does, how long that takes, and what it takes up."""
 
+import time
 from statistics import quantiles
 
 from tests.bench import meters
@@ -41,6 +42,7 @@ class Watch:
         self._written = 0.0
         self._cpu = 0.0
         self._empty = 0.0
+        self._looked = time.monotonic()
 
     @classmethod
     async def begin(cls, system: System, every: float) -> "Watch":
@@ -70,12 +72,13 @@ class Watch:
             "runs/s": window.accepted / self._every,
             **{f"memory of {name}, MB": size for name, size in meters.memory(self._system).items()},
             **sizes,
-            "bytes per run": 1e6 * (_history(sizes) - self._empty) / self._runs,
-            **await self._server(window.accepted),
-            "CPU of a run, us": 1e6 * self._spent(window.accepted),
+            "bytes per run": 1e6 * (_history(sizes) - self._empty) / max(1, self._runs),
+            **await self._server(max(1, window.accepted)),
+            "CPU of a run, us": 1e6 * self._spent(max(1, window.accepted)),
             "broker, MB": (await self._system.broker.info("memory"))["used_memory"] / 1e6,
         }
-        if last is None or len(window.samples) < len(last.samples) / 2:
+        since, self._looked = time.monotonic() - self._looked, time.monotonic()
+        if last is None or since < self._every / 2:
             return {}
         return taken | await self._latencies(last, window)
 
@@ -83,7 +86,11 @@ class Watch:
         completed = await self._system.latencies(last)
         completed += [self._every] * (len(last.samples) - len(completed))  # at least
         accepted = [sample.seconds for sample in window.samples]
-        return {"accepted p99, ms": _p99(accepted), "completed p99, ms": _p99(completed)}
+        return {"accepted p99, ms": self._p99(accepted), "completed p99, ms": self._p99(completed)}
+
+    def _p99(self, seconds: list[float]) -> float:
+        """In milliseconds; where next to nothing came, it took a window at least."""
+        return 1000 * (quantiles(seconds, n=100)[98] if len(seconds) > 1 else self._every)
 
     async def _sizes(self) -> Sample:
         found: Sample = {}
@@ -108,7 +115,3 @@ class Watch:
 
 def _history(sizes: Sample) -> float:
     return sum(sizes[f"{name}, MB"] for name in _HISTORY)
-
-
-def _p99(seconds: list[float]) -> float:
-    return 1000 * quantiles(seconds, n=100)[98]
