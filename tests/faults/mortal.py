@@ -119,7 +119,8 @@ class MortalConnection:
         about = f"{name} {','.join(args[1])}" if name in {"commit", "claim", "load"} else name
         await self._grave.point(f"{about}: not sent")
         if name in _WRITES and not self._in_transaction:
-            await self._grave.launch(f"{about}: under way", send, under_claim=name == "commit" and None not in args[3])
+            under_claim = name == "commit" and args[3] is not None and None not in args[3]
+            await self._grave.launch(f"{about}: under way", send, under_claim=under_claim)
         answer = await self._carry_out(send)
         await self._grave.point(f"{about}: not answered")
         return answer
