@@ -36,7 +36,7 @@ class Grave:
         passed: the names of the points so far.
         dead: set from the fatal point on.
         under_way: carries out the statement that was sent and not yet carried out at death, if there was one.
-        under_claim: whether that is a commit which holds its steps under claims only.
+        under_claim: how many units that has, if it is a commit which holds its steps under claims only; else 0.
         sent: statements that are being carried out.
     """
 
@@ -45,7 +45,7 @@ class Grave:
         self.passed: list[str] = []
         self.dead = asyncio.Event()
         self.under_way: Send | None = None
-        self.under_claim = False
+        self.under_claim = 0
         self.sent: set[asyncio.Future[Any]] = set()
         self._buried = False
 
@@ -62,7 +62,7 @@ class Grave:
         if self.is_fatal(name):
             await self.freeze()
 
-    async def launch(self, name: str, send: Send, *, under_claim: bool) -> None:
+    async def launch(self, name: str, send: Send, *, under_claim: int) -> None:
         """Like `point`; if this is the fatal one, the statement stays under way."""
         alive = not self.dead.is_set()
         if self.is_fatal(name):
@@ -119,7 +119,7 @@ class MortalConnection:
         about = f"{name} {','.join(args[1])}" if name in {"commit", "claim", "load"} else name
         await self._grave.point(f"{about}: not sent")
         if name in _WRITES and not self._in_transaction:
-            under_claim = name == "commit" and args[3] is not None and None not in args[3]
+            under_claim = len(args[3] or []) if name == "commit" and None not in (args[3] or []) else 0
             await self._grave.launch(f"{about}: under way", send, under_claim=under_claim)
         answer = await self._carry_out(send)
         await self._grave.point(f"{about}: not answered")

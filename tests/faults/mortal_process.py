@@ -23,7 +23,7 @@ class Exit(Grave):
             os._exit(9)
         return False
 
-    async def launch(self, name: str, send: Send, *, under_claim: bool) -> None:
+    async def launch(self, name: str, send: Send, *, under_claim: int) -> None:
         if len(self.passed) + 1 == self.fatal:
             sending = asyncio.ensure_future(send())
             await asyncio.wait({sending}, timeout=0.001)
