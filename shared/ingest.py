@@ -38,6 +38,8 @@ PATIENCE = 5.0
 _WINDOW_POLL = 0.1
 #: How many times longer than the look itself the pause after it is at least: at a large backlog counting costs.
 _WINDOW_SHARE = 20
+#: References of one workflow per second that are taken to be worked off until a count says otherwise.
+_STEADY_RATE = 1200.0
 #: Seconds for which a workflow stays bulk: a fast one that is alone would else be light and bulk by turns.
 _BULK_SECONDS = 2.0
 #: Characters of payloads after which a batch is full, since both ends copy the arguments of a statement several times:
@@ -114,8 +116,7 @@ class Window:
         self._since: Counter[UUID] = Counter()
         self._during: Counter[UUID] = Counter()
         self._now = now
-        self._lately: Counter[UUID] = Counter()
-        self._lately_until = 0.0
+        self._empty_at: dict[UUID, float] = {}
         self._bulk_until: dict[UUID, float] = {}
 
     @property
@@ -134,15 +135,14 @@ class Window:
     def crowds(self, workflow_id: UUID) -> bool:
         """Whether one more reference of this workflow is bulk: it has, or had lately, its share in the broker.
 
-        A count may be late when it matters most, so what was sent since counts only for a tenth of a second: a workflow
-        that is worked off in good time is light at 300 runs a second, however long nobody has counted.
+        A count may be late when it matters most, so what was sent is taken to be worked off at a steady rate: a
+        workflow that is worked off in good time is light at that rate, however long nobody has counted (a leaky bucket).
         """
         now = self._now()
-        if now >= self._lately_until:
-            self._lately.clear()
-            self._lately_until = now + _WINDOW_POLL
-        self._lately[workflow_id] += 1
-        if self._counted.get(workflow_id, 0) + self._lately[workflow_id] > LIGHT_SHARE:
+        empty_at = max(self._empty_at.get(workflow_id, now), now) + 1 / _STEADY_RATE
+        self._empty_at[workflow_id] = empty_at
+        lately = (empty_at - now) * _STEADY_RATE
+        if self._counted.get(workflow_id, 0) + round(lately) > LIGHT_SHARE:
             self._bulk_until[workflow_id] = now + _BULK_SECONDS
         return now < self._bulk_until.get(workflow_id, 0.0)
 
@@ -157,6 +157,7 @@ class Window:
         self._during = Counter()
         now = self._now()
         self._bulk_until = {workflow: until for workflow, until in self._bulk_until.items() if until > now}
+        self._empty_at = {workflow: moment for workflow, moment in self._empty_at.items() if moment > now}
 
 
 class Ingest:

@@ -14,7 +14,7 @@ from shared.metrics import SLOTS_IN_USE
 _KEPT = 8
 #: Of so many slots that come free one goes to whoever has waited longest, the others to the first lane that waits.
 _TURN = 8
-#: Seconds after a light reference for which bulk makes way.
+#: Seconds after a light reference for which bulk makes way, and without bulk after which bulk begins anew.
 _SHARED_SECONDS = 1.0
 
 
@@ -41,7 +41,7 @@ class Capacity:
         self._lock = threading.Lock()
         self._waiters: list[_Waiter] = []
         self._calls = 0
-        self._shared_until = 0.0
+        self._light_at = self._bulk_at = self._bulk_since = -_SHARED_SECONDS
         self._open = True
 
     def free(self, *, bulk: bool = False) -> int:
@@ -57,13 +57,21 @@ class Capacity:
         return self._used
 
     def is_shared(self) -> bool:
-        """Whether light work came in lately, so that bulk has to make way for it."""
-        return time.monotonic() < self._shared_until
+        """Whether light work came in lately, so that bulk has to make way for it.
+
+        Light work from before bulk began does not count: it was the same workflow's, before it became bulk.
+        """
+        return self._light_at > max(self._bulk_since, time.monotonic() - _SHARED_SECONDS)
 
     def take(self, references: int, *, bulk: bool | None = None) -> None:
         """Note references as held; by default as the current task's own were."""
+        now = time.monotonic()
         if bulk is False:
-            self._shared_until = time.monotonic() + _SHARED_SECONDS
+            self._light_at = now
+        elif bulk:
+            if now - self._bulk_at > _SHARED_SECONDS:
+                self._bulk_since = now
+            self._bulk_at = now
         self._count(references, CAME_AS_BULK.get() if bulk is None else bulk)
 
     def release(self, references: int = 1) -> None:
