@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 from prometheus_client import Counter as Counted
 
-from shared.batcher import Batcher, Entry, Waiting
+from shared.batcher import CROWD, Batcher, Entry, Waiting
 from shared.broker import Announcer
 from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock, Executes
 from shared.errors import UnavailableError
@@ -135,8 +135,8 @@ class Window:
     def crowds(self, workflow_id: UUID) -> bool:
         """Whether one more reference of this workflow is bulk: it has, or had lately, its share in the broker.
 
-        A count may be late when it matters most, so what was sent is taken to be worked off at a steady rate: a
-        workflow that is worked off in good time is light at that rate, however long nobody has counted (a leaky bucket).
+        A count may be late when it matters most, so what was sent is taken to be worked off at a steady rate (a leaky
+        bucket): a workflow that is worked off in good time is light at that rate, however long nobody has counted.
         """
         now = self._now()
         empty_at = max(self._empty_at.get(workflow_id, now), now) + 1 / _STEADY_RATE
@@ -176,7 +176,11 @@ class Ingest:
         self._mint = Mint(clock.milliseconds)
         self._window = Window(window)
         self._batcher: Batcher[_Row, Accepted | None] = Batcher(
-            self._flush, name="ingest", patience=PATIENCE, select=_next_batch
+            self._flush,
+            name="ingest",
+            patience=PATIENCE,
+            select=_next_batch,
+            is_crowd=lambda rows: len(rows) >= CROWD,
         )
         self._traffic = asyncio.Event()
         self._poll = asyncio.create_task(self._keep_counting())

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from shared.advances import Advance
-from shared.batcher import Batcher, Entry, Waiting
+from shared.batcher import CROWD, Batcher, Entry, Waiting
 from shared.lanes import Doorbell
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED
 from shared.store.advance import Committed, commit, follow_up, still_mine
@@ -39,7 +39,9 @@ class Commits:
         self._incarnation = incarnation
         self._on_opened = on_opened
         self._on_freed = on_freed
-        self._batcher: Batcher[Advance, Written] = Batcher(self._flush, name="advance", select=one_ending_per_run)
+        self._batcher: Batcher[Advance, Written] = Batcher(
+            self._flush, name="advance", select=one_ending_per_run, is_crowd=_is_crowd
+        )
 
     def enqueue(self, advance: Advance) -> "asyncio.Future[Written]":
         """Write an advance with the next batch.
@@ -110,6 +112,11 @@ def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[E
         batch.append(entry)
     waiting.extendleft(reversed(later))
     return batch
+
+
+def _is_crowd(advances: Sequence[Advance]) -> bool:
+    """Whether these are many, and none of them one that a step in flight waits behind."""
+    return len(advances) >= CROWD and not any(advance.claim_id or advance.next_claim for advance in advances)
 
 
 def _count(committed: Committed) -> None:
