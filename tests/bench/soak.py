@@ -3,6 +3,7 @@
 Writes build/soak.json and build/soak.svg, and ends with status 1 if a curve that should be flat is not.
 """
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ async def _soak(folder: Path, seconds: float, every: float, samples: list[Sample
     Raises:
         RuntimeError: if a request was refused, or runs stopped ending.
     """
-    wanted = msgspec.structs.replace(LOAD, seconds=seconds, window=every, keep=_KEEP)
+    wanted = msgspec.structs.replace(LOAD, seconds=seconds, requests=sys.maxsize, window=every, keep=_KEEP)
     async with running(folder) as system:
         workflow = await prepare(system, graphs.condition_and_transform())
         watch = await Watch.begin(system, every)
