@@ -140,9 +140,10 @@ class Window:
         """
         now = self._now()
         empty_at = max(self._empty_at.get(workflow_id, now), now) + 1 / _STEADY_RATE
-        self._empty_at[workflow_id] = empty_at
-        lately = (empty_at - now) * _STEADY_RATE
-        if self._counted.get(workflow_id, 0) + round(lately) > LIGHT_SHARE:
+        lately = round((empty_at - now) * _STEADY_RATE)
+        if lately <= LIGHT_SHARE:  # it holds no more: a flood that is over is forgotten, however large it was
+            self._empty_at[workflow_id] = empty_at
+        if self._counted.get(workflow_id, 0) + lately > LIGHT_SHARE:
             self._bulk_until[workflow_id] = now + _BULK_SECONDS
         return now < self._bulk_until.get(workflow_id, 0.0)
 

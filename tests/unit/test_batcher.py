@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from itertools import pairwise
 
 import asyncpg
 import pytest
@@ -73,24 +72,26 @@ async def test_what_arrives_in_one_turn_of_the_loop_goes_together():
     assert flusher.batches == [[0, 1, 2, 3, 4]]
 
 
-async def test_a_crowd_keeps_a_distance_to_the_next_batch():
-    """As long as its own flush took, and only a crowd: what comes later does not wait."""
-    loop = asyncio.get_running_loop()
-    spans = []
+async def test_a_crowd_keeps_a_distance_to_the_next_batch(monkeypatch):
+    """As long as its own flush took, and only a crowd: what comes behind another does not wait."""
+    now, pauses, turn = [100.0], [], asyncio.sleep
+
+    async def pause(seconds):
+        pauses.append(round(seconds, 6))
+        now[0] += seconds
+        await turn(0)
 
     async def flush(units, _):
-        began = loop.time()
-        await asyncio.sleep(0.01)
-        spans.append((began, loop.time()))
+        now[0] += 0.01
         return units
 
+    monkeypatch.setattr("shared.batcher.monotonic", lambda: now[0])
+    monkeypatch.setattr(asyncio, "sleep", pause)
     batcher = Batcher(flush, name="test", limit=2, is_crowd=lambda units: len(units) == 2)
     await submit_all(batcher, range(5))
-    ends_and_begins = [(end, begin) for (_, end), (begin, _) in pairwise(spans)]
-    assert len(spans) == 3
-    assert all(begin - end >= 0.009 for end, begin in ends_and_begins)
+    assert pauses == [0.01, 0.01]
     await batcher.submit(5)
-    assert spans[3][0] - spans[2][1] < 0.009
+    assert pauses == [0.01, 0.01]
 
 
 async def test_one_batch_is_in_flight_at_a_time():

@@ -265,6 +265,15 @@ def test_a_steady_workflow_stays_light_however_late_a_count_is():
     assert window.crowds(ONE)
 
 
+def test_a_flood_that_is_over_is_forgotten():
+    """However large it was: two seconds behind its last reference the workflow is light."""
+    clock = Clock()
+    window = Window(2000, now=clock)
+    assert [window.crowds(ONE) for _ in range(10_000)][-1]
+    clock.now += 2.1
+    assert not window.crowds(ONE)
+
+
 def test_an_untouched_window_needs_no_count():
     """The database is only asked while there is traffic."""
     window = Window(1)
