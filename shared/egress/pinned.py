@@ -5,7 +5,11 @@ library that is handed a host name would look it up by itself, past the guard. T
 what needs it: the certificate's or the host key's check.
 """
 
+import asyncio
+import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
@@ -16,6 +20,9 @@ from shared.errors import StepFailedError
 
 #: Seconds after which the next address is tried beside one that has not answered (RFC 8305, section 8).
 _STAGGER = 0.25
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+#: Characters of another side's text that a message shows.
+_SHOWN = 300
 
 
 async def pin(guard: Guard, host: str, port: int) -> Pinned:
@@ -46,6 +53,26 @@ async def open_socket(place: Pinned) -> socket.socket:
     except OSError as error:
         message = f"No connection to {place.host}:{place.port} ({error.strerror or 'unknown reason'})."
         raise StepFailedError("network_error", message, category="network") from None
+
+
+@asynccontextmanager
+async def within(seconds: float, host: str) -> AsyncIterator[None]:
+    """Limit a whole exchange.
+
+    Raises:
+        StepFailedError: ``timeout`` in place of the `TimeoutError` that comes out of it, its own or a library's.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        message = f"The call to {host} took longer than its {seconds:g} s."
+        raise StepFailedError("timeout", message, category="timeout") from None
+
+
+def shown(text: str) -> str:
+    """What a message shows of the other side's text: one line, and not much of it."""
+    return _CONTROL.sub(" ", text)[:_SHOWN].strip()
 
 
 def check_host(host: str) -> str:

@@ -27,7 +27,7 @@ every_type = pytest.mark.parametrize("component", REGISTRY.names())
 
 
 class RecordingEgress:
-    """Answers every request with an empty object, and remembers it."""
+    """Answers every request with the JSON of an empty answer, which is one for GraphQL too, and remembers it."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -36,7 +36,7 @@ class RecordingEgress:
         self, method: str, url: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes | None = None, **rest: Any
     ) -> EgressResponse:
         self.requests.append({"method": method, "url": url, "headers": list(headers), "body": body, **rest})
-        return EgressResponse(200, "OK", (("Content-Type", "application/json"),), b"{}", url, 3)
+        return EgressResponse(200, "OK", (("Content-Type", "application/json"),), b'{"data": {}}', url, 3)
 
 
 def step_context() -> StepContext:

@@ -1,0 +1,105 @@
+"""Effect nodes against real servers on this machine: a client whose guard lets them through, and a call of a node."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.egress.allow import parse_allow
+from shared.egress.client import EgressClient
+from shared.egress.guard import Guard
+from shared.errors import StepFailedError
+from shared.nodes.base import Outcome, StepContext
+from shared.nodes.registry import compile_node, default_registry
+
+NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
+Names = dict[str, Sequence[str]]
+
+
+def outward(names: Names | None = None, *, allow: str = "127.0.0.0/8") -> EgressClient:
+    """A client that may call this machine, and knows these names alone."""
+    known = {"localhost": ["127.0.0.1"], **(names or {})}
+
+    async def resolve(host: str) -> Sequence[str]:
+        return known.get(host, ())
+
+    return EgressClient(Guard(parse_allow(allow), resolve=resolve))
+
+
+async def called(
+    component: str,
+    data: dict[str, Any],
+    scope: dict[str, Any] | None = None,
+    *,
+    egress: Any = None,
+    seconds: float = 20.0,
+) -> Outcome:
+    """Call a node with this data, as the engine does."""
+    node = compile_node("n2", component, data)
+    async with outward() as own:
+        context = StepContext("r", "n2", "-", 1, "r:n2:-", NOW, seconds, egress or own)
+        return await node.call(scope or {}, context)
+
+
+async def failure_of(
+    component: str, data: dict[str, Any], scope: dict[str, Any] | None = None, **how: Any
+) -> StepFailedError:
+    """How a call of a node with this data fails."""
+    with pytest.raises(StepFailedError) as caught:
+        await called(component, data, scope, **how)
+    return caught.value
+
+
+def faults_of(component: str, data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The (path, message) of what is wrong with a node's data when it is saved."""
+    return [(fault.path, fault.message) for fault in default_registry().check(component, data, "d")[0]]
+
+
+def closed_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """An HTTP server that answers every request so; its URL without a slash at the end."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await answer(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[int]:
+    """The port of a server that takes connections and never says a word."""
+    over = asyncio.Event()
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        over.set()
+        server.close()
+        await server.wait_closed()
