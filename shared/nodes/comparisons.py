@@ -51,6 +51,8 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 Comparison = Callable[[Any, Any, Terms], bool]
+#: Where the two sides stand in a condition's data; what a comparison's own errors begin with.
+_PLACES: Final = ("data.input", "data.value")
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -68,18 +70,25 @@ class Family(msgspec.Struct, frozen=True):
     unary: frozenset[str]
     check: Callable[[str, Any], None]
 
-    def holds(self, name: str, given: Any, value: Any, terms: Terms, path: str = "data") -> bool:
+    def holds(self, name: str, given: Any, value: Any, terms: Terms, places: tuple[str, str] = _PLACES) -> bool:
         """Whether a comparison holds.
 
+        Args:
+            name: the operator.
+            given: the input.
+            value: what it is compared with.
+            terms: see `Terms`.
+            places: where input and value stand, for errors.
+
         Raises:
-            StepFailedError: if a side will not do; its message begins with the side's place below ``path``.
+            StepFailedError: if a side will not do; its message begins with the side's place.
         """
         try:
             return self.comparisons[name](given, value, terms)
         except StepFailedError as error:
-            if path == "data":
+            if places is _PLACES:
                 raise
-            raise StepFailedError(error.code, path + error.message.removeprefix("data")) from error
+            raise StepFailedError(error.code, _moved(error.message, places)) from error
 
     def faults(self, data: Mapping[str, Any], path: str = "", default: str = "equals") -> list[tuple[str, str]]:
         """What is wrong with the constant ``value`` of a comparison, as (path, message).
@@ -102,6 +111,13 @@ class Family(msgspec.Struct, frozen=True):
         except StepFailedError as error:
             return [(f"{path}value", error.message.removeprefix("data.value: "))]
         return []
+
+
+def _moved(message: str, places: tuple[str, str]) -> str:
+    for own, place in zip(_PLACES, places, strict=True):
+        if message.startswith(own):
+            return place + message.removeprefix(own)
+    return message
 
 
 def folded(value: Any, terms: Terms) -> str:
