@@ -183,7 +183,7 @@ async def test_read_only(server: dict[str, Any], egress: EgressClient, query: st
 
 
 async def test_one_statement_alone(server: dict[str, Any], egress: EgressClient) -> None:
-    """Two statements in one text are refused and neither runs: none can end the read-only transaction before another."""
+    """Two statements in one text are refused, so none can end the read-only transaction before another."""
     data = {**server, "query": "COMMIT; DELETE FROM orders", "read_only": True}
     assert (await failed("postgres_query", data, step(egress))).body["sqlstate"] == "42601"
     assert await rows(server, egress, "SELECT count(*) AS n FROM orders") == [{"n": 3}]
