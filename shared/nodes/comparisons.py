@@ -51,8 +51,8 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 Comparison = Callable[[Any, Any, Terms], bool]
-#: Where the two sides stand in a condition's data; what a comparison's own errors begin with.
-_PLACES: Final = ("data.input", "data.value")
+#: Where a condition's input stands and its other fields do; what a comparison's own errors begin with.
+_PLACES: Final = ("data.input", "data")
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ class Family(msgspec.Struct, frozen=True):
             given: the input.
             value: what it is compared with.
             terms: see `Terms`.
-            places: where input and value stand, for errors.
+            places: where the input stands and where the other fields do, for errors.
 
         Raises:
             StepFailedError: if a side will not do; its message begins with the side's place.
@@ -88,7 +88,7 @@ class Family(msgspec.Struct, frozen=True):
         except StepFailedError as error:
             if places is _PLACES:
                 raise
-            raise StepFailedError(error.code, _moved(error.message, places)) from error
+            raise relocated(error, places) from error
 
     def faults(self, data: Mapping[str, Any], path: str = "", default: str = "equals") -> list[tuple[str, str]]:
         """What is wrong with the constant ``value`` of a comparison, as (path, message).
@@ -113,11 +113,13 @@ class Family(msgspec.Struct, frozen=True):
         return []
 
 
-def _moved(message: str, places: tuple[str, str]) -> str:
+def relocated(error: StepFailedError, places: tuple[str, str]) -> StepFailedError:
+    """The same error of a comparison whose input and other fields stand at these places."""
+    message = error.message
     for own, place in zip(_PLACES, places, strict=True):
         if message.startswith(own):
-            return place + message.removeprefix(own)
-    return message
+            return StepFailedError(error.code, place + message.removeprefix(own))
+    return StepFailedError(error.code, message)
 
 
 def folded(value: Any, terms: Terms) -> str:

@@ -22,6 +22,7 @@ from shared.nodes.comparisons import (
     negated,
 )
 from shared.nodes.operands import bounds, each_bound, number_of
+from shared.templates import is_template
 from shared.templates.moments import MomentError, read, shifted, start_of, unit_of, zone
 
 DateOperator = Literal[
@@ -146,6 +147,21 @@ def _within(sign: int) -> Comparison:
         return min(now, end) <= moment(given, terms, "data.input") <= max(now, end)
 
     return compare
+
+
+def zone_faults(data: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
+    """What is wrong with the constant ``timezone`` of raw data, as (path, message)."""
+    name = data.get("timezone", "UTC")
+    return [] if is_template(name) else faults_of(lambda: checked_zone(name), "timezone", path)
+
+
+def faults_of(read: Callable[[], object], field: str, path: str = "") -> list[tuple[str, str]]:
+    """The fault of a constant ``field`` that ``read`` raises, as (path, message); empty if it raises none."""
+    try:
+        read()
+    except StepFailedError as error:
+        return [(f"{path}{field}", error.message.removeprefix(f"data.{field}: "))]
+    return []
 
 
 _ORDER: Final[Mapping[str, Comparison]] = {

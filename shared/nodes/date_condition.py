@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from shared.errors import StepFailedError
 from shared.nodes.base import Kind, NodeType, Outcome
 from shared.nodes.comparisons import Terms
-from shared.nodes.date_comparisons import DATE, DateOperator, Unit, checked_zone, moment
+from shared.nodes.date_comparisons import DATE, DateOperator, Unit, faults_of, moment, zone_faults
 from shared.nodes.fields import Plain, Text
 from shared.templates import is_template
 
@@ -61,7 +60,7 @@ class DateCondition(NodeType[Data]):
         reference = data.get("reference")
         faults = [*zone_faults(data), *DATE.faults(data)]
         if reference is not None and not (isinstance(reference, str) and is_template(reference)):
-            faults += _faults_of(lambda: moment(reference, Terms(), "data.reference"), "reference")
+            faults += faults_of(lambda: moment(reference, Terms(), "data.reference"), "reference")
         return faults
 
     def run_at(self, data: Data, now: Callable[[], datetime]) -> Outcome:
@@ -72,17 +71,3 @@ class DateCondition(NodeType[Data]):
         terms = Terms(timezone=data.timezone, unit=data.unit, now=lambda: present)
         result = DATE.holds(data.operator, data.input, data.value, terms)
         return Outcome({"result": result}, "true" if result else "false")
-
-
-def zone_faults(data: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
-    """What is wrong with the constant ``timezone`` of raw data, as (path, message)."""
-    name = data.get("timezone", "UTC")
-    return [] if is_template(name) else _faults_of(lambda: checked_zone(name), "timezone", path)
-
-
-def _faults_of(read: Callable[[], object], field: str, path: str = "") -> list[tuple[str, str]]:
-    try:
-        read()
-    except StepFailedError as error:
-        return [(f"{path}{field}", error.message.removeprefix(f"data.{field}: "))]
-    return []

@@ -74,7 +74,7 @@ class SwitchCondition(NodeType[Data]):
         """Find the case."""
         terms = comparisons.Terms(data.case_sensitive)
         for index, case in enumerate(data.cases):
-            places = ("data.input", f"data.cases[{index}].value")
+            places = ("data.input", f"data.cases[{index}]")
             if comparisons.ANY.holds(case.operator, data.input, case.value, terms, places):
                 return Outcome({"case": case.name}, case.name)
         return Outcome({"case": "default"}, "default")
