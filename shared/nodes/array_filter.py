@@ -31,7 +31,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ArrayFilter(NodeType[Data]):
-    """Keeps some items of a list, in their order; output ``{result, count}``."""
+    """Keeps some items of a list, in their order; output ``{result}``."""
 
     component_id = "array_filter"
     title = "Array filter"
@@ -77,4 +77,4 @@ class ArrayFilter(NodeType[Data]):
         meets = predicate(rules, data.logic, "data.conditions", now(), Budget())
         wanted = data.mode == "include"
         kept = [item for index, item in enumerate(items) if meets(item, index) is wanted]
-        return Outcome({"result": kept, "count": len(kept)})
+        return Outcome({"result": kept})

@@ -11,6 +11,9 @@ ITEMS: Final = 10_000
 _WATCHED: Final = 64
 #: Characters or items that count as one comparison.
 _GRAIN: Final = 64
+#: Characters of what a node may make of its data, and about how many a value has that is no text.
+_LARGEST: Final = 4 * limits.OUTPUT
+_PLAIN: Final = 4
 
 
 class Budget:
@@ -53,3 +56,25 @@ def limited(items: list[Any], path: str) -> list[Any]:
         message = f"{path} has {len(items):,} items; at most {ITEMS:,} are allowed."
         raise StepFailedError("too_many_items", message)
     return items
+
+
+def measured(value: Any, budget: Budget) -> Any:
+    """The same value, if its text is not much longer than a render may write; what it holds twice counts twice.
+
+    Raises:
+        StepFailedError: ``output_too_large``.
+    """
+    total = 0
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        total += _PLAIN + (len(each) if isinstance(each, (str, list, dict)) else 0)
+        if total > _LARGEST:
+            raise StepFailedError("output_too_large", f"The result has more than {_LARGEST:,} characters.")
+        if isinstance(each, list):
+            pending.extend(each)
+        elif isinstance(each, dict):
+            total += sum(map(len, each))
+            pending.extend(each.values())
+    budget.spend(total // _PLAIN)
+    return value
