@@ -22,6 +22,7 @@ LONGEST: Final = 4_096
 _EACH: Final = 8e-9
 #: Bytes that one compiled expression may hold. 256 of them are kept.
 _MEMORY: Final = 2 * 1024 * 1024
+_DELIMITED: Final = re.compile(r"/(.*)/([imsu]*)", re.DOTALL)
 _REFERENCE: Final = re.compile(r"\\(?:(\d{1,2})|g<(\w{1,60})>|(.))", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
@@ -153,3 +154,14 @@ def compiled(pattern: str, flags: str = "") -> Regex:
 def encodable(text: str) -> str:
     """The text with every lone surrogate as ``?``, for libraries that take UTF-8 alone."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def from_slashes(text: str) -> Regex:
+    """The expression of ``/pattern/flags`` or of a bare pattern; the flags are i, m, s and u, which is the rule anyway.
+
+    Raises:
+        RegexError: as `compiled`.
+    """
+    found = _DELIMITED.fullmatch(text)
+    body, flags = found.groups() if found else (text, "")
+    return compiled(body, "".join(sorted({*flags.replace("u", "")})))
