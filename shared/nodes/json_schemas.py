@@ -43,8 +43,8 @@ class Schema:
     def __init__(self, validator: Any) -> None:
         self._validator = validator
 
-    def faults(self, value: Any) -> list[tuple[str, str]]:
-        """What is wrong with a value, as (path within it such as ``.items[0].name``, message); the first 50.
+    def faults(self, value: Any, most: int = MOST_FAULTS) -> list[tuple[str, str]]:
+        """What is wrong with a value, as (path within it such as ``.items[0].name``, message); the first ``most``.
 
         Raises:
             SchemaFaultError: if the schema works too long, nests without end, or refers to what is not there.
@@ -53,7 +53,8 @@ class Schema:
 
         began = _deadline.set(time.thread_time() + limits.SECONDS)
         try:
-            errors = list(islice(self._validator.iter_errors(value), MOST_FAULTS))
+            errors = islice(self._validator.iter_errors(value), most)
+            return [(_place(error.absolute_path), error.message[:_MESSAGE]) for error in errors]
         except RecursionError as error:
             raise SchemaFaultError("the schema or the value nests too deep") from error
         except Unresolvable as error:
@@ -62,7 +63,6 @@ class Schema:
             raise SchemaFaultError(str(error)) from error
         finally:
             _deadline.reset(began)
-        return [(_place(error.absolute_path), error.message[:_MESSAGE]) for error in errors]
 
 
 def _place(path: Any) -> str:
@@ -92,6 +92,7 @@ def _schema_of(text: str) -> Schema:
         draft.check_schema(raw, format_checker=jsonschema.FormatChecker(formats=()))  # patterns are RE2's, not Python's
         for part in _parts(raw):
             _check_part(part)
+        _check_unevaluated(raw)
     except jsonschema.SchemaError as error:
         raise SchemaFaultError(f"schema{_place(error.absolute_path)}: {error.message[:_MESSAGE]}") from error
     except RecursionError as error:
@@ -131,8 +132,6 @@ def _parts(raw: Any) -> Iterator[dict[str, Any]]:
 def _check_part(part: dict[str, Any]) -> None:
     patterns = part.get("patternProperties")
     if isinstance(patterns, dict):
-        if "unevaluatedProperties" in part:
-            raise SchemaFaultError("unevaluatedProperties cannot stand beside patternProperties here")
         for pattern in patterns:
             compiled(pattern)
     if isinstance(part.get("pattern"), str):
@@ -140,6 +139,13 @@ def _check_part(part: dict[str, Any]) -> None:
     reference = part.get("$ref")
     if isinstance(reference, str) and "://" in reference and "json-schema.org/" not in reference:
         raise SchemaFaultError(f"schema.$ref: {reference[:100]!r} is elsewhere; {_OUTSIDE}")
+
+
+def _check_unevaluated(raw: Any) -> None:
+    """Refuse a schema in which the library would match patterns itself, with an engine that backtracks."""
+    names = {name for part in _parts(raw) for name in ("unevaluatedProperties", "patternProperties") if name in part}
+    if len(names) > 1:
+        raise SchemaFaultError("unevaluatedProperties cannot stand beside patternProperties here, wherever in a schema")
 
 
 @cache

@@ -119,7 +119,7 @@ def member(item: Any, path: str) -> Any:
     """What stands at a path in a value, null if nothing does. A name that has dots itself goes before a path."""
     if isinstance(item, dict) and path in item:
         return item[path]
-    for name in _segments(path):
+    for name in segments(path):
         if isinstance(item, dict):
             item = item.get(name)
         elif isinstance(item, list) and name.isdecimal() and int(name[:9]) < len(item):
@@ -130,7 +130,8 @@ def member(item: Any, path: str) -> Any:
 
 
 @lru_cache(maxsize=512)
-def _segments(path: str) -> tuple[str, ...]:
+def segments(path: str) -> tuple[str, ...]:
+    """The names and indices of a path such as ``address.city`` or ``tags[0]``."""
     return tuple(_SEGMENT.findall(path))
 
 
