@@ -24,14 +24,16 @@ NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
 RUN_ID = "fl_run_01h3j4k5l6m7n8p9q0r1s2t3v4"
 
 #: Their examples speak to a server that is not HTTP; `tests/integration/test_nodes_<name>.py` runs such servers.
-ELSEWHERE = {"send_email", "ssh_command", "soap_request"}
+ELSEWHERE = {"send_email", "ssh_command", "soap_request", "postgres_query", "redis_command"}
+#: An answer that says nothing, to GraphQL as to a chat completion.
+ANSWER = b'{"data": {}, "choices": [{"message": {"content": ""}}]}'
 
 every_type = pytest.mark.parametrize("component", REGISTRY.names())
 every_type_that_runs_here = pytest.mark.parametrize("component", [n for n in REGISTRY.names() if n not in ELSEWHERE])
 
 
 class RecordingEgress:
-    """Answers every request with the JSON of an empty answer, which is one for GraphQL too, and remembers it."""
+    """Answers every request with `ANSWER`, and remembers it."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -40,7 +42,7 @@ class RecordingEgress:
         self, method: str, url: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes | None = None, **rest: Any
     ) -> EgressResponse:
         self.requests.append({"method": method, "url": url, "headers": list(headers), "body": body, **rest})
-        return EgressResponse(200, "OK", (("Content-Type", "application/json"),), b'{"data": {}}', url, 3)
+        return EgressResponse(200, "OK", (("Content-Type", "application/json"),), ANSWER, url, 3)
 
 
 def step_context() -> StepContext:

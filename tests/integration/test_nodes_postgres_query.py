@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from shared.egress.client import EgressClient
+from shared.nodes.postgres_query import PostgresQuery
 from tests.engine import eventually
 from tests.outbound import call, failed, faults, outbound, step
 
@@ -58,6 +59,14 @@ async def test_selects_by_parameters(server: dict[str, Any], egress: EgressClien
     }
     assert outcome.step_input["parameters"] == ["ada"]
     assert server["password"] not in str(outcome.step_input)
+
+
+async def test_the_example(server: dict[str, Any], egress: EgressClient) -> None:
+    """The example of the catalogue runs against a table like the one it speaks of."""
+    for change in ("ALTER TABLE orders RENAME id TO number", "ALTER TABLE orders RENAME placed TO placed_at"):
+        await rows(server, egress, change)
+    outcome = await call("postgres_query", {**PostgresQuery.example, **server}, step(egress), n1={"customer": "ada"})
+    assert outcome.output["rows"] == [{"number": 1, "total": "12.50"}, {"number": 3, "total": "0.1"}]
 
 
 @pytest.mark.parametrize("hostile", ["x' OR '1'='1", "'; DROP TABLE orders; --", "$1", "\\'"])

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from shared.egress.client import EgressClient
+from shared.nodes.redis_command import RedisCommand
 from shared.nodes.redis_commands import ALLOWED
 from tests.outbound import call, failed, faults, outbound, step
 
@@ -73,6 +74,13 @@ async def test_commands(server: dict[str, Any], egress: EgressClient) -> None:
     assert await send(server, egress, "ZRANGE", "z", 0, -1, "WITHSCORES") == [["m", 1.5]]
     entry = await send(server, egress, "XADD", "x", "*", "f", "v")
     assert await send(server, egress, "XRANGE", "x", "-", "+") == [[entry, ["f", "v"]]]
+
+
+async def test_the_example(server: dict[str, Any], egress: EgressClient) -> None:
+    """The example of the catalogue runs, and its key expires."""
+    outcome = await call("redis_command", {**RedisCommand.example, **server}, step(egress), n1={"user": "ada"})
+    assert outcome.output == {"result": "OK"}
+    assert 0 < await send(server, egress, "TTL", "greeting:ada") <= 3600
 
 
 async def test_an_argument_is_never_a_command(server: dict[str, Any], egress: EgressClient) -> None:
