@@ -61,7 +61,7 @@ class Ipv4(NodeType[Data]):
 
 def _interface(text: str) -> IPv4Interface:
     try:
-        return IPv4Interface(text[: _LONGEST + 1].strip())
+        return IPv4Interface(text.strip() if len(text) <= _LONGEST else "")
     except ValueError as error:
         rule = "legal: an address such as 192.0.2.10, alone or with a prefix of /0 to /32 or a mask"
         raise StepFailedError("invalid_address", f"data.input: {shown(text)} is no IPv4 address; {rule}.") from error

@@ -13,6 +13,8 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 from uuid import UUID
 
+#: Characters of a text that is spelled anew: slugs, words joined, and plain ASCII.
+LONGEST_NAME: Final = 256 * 1024
 #: Characters of random text.
 LONGEST_RANDOM: Final = 4_096
 _UNSLUGGED: Final = re.compile(r"[^a-z0-9]+")
@@ -112,7 +114,13 @@ def keyed(text: str, key: str, algorithm: str, encoding: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text in ASCII: letters lose their marks, and what has no like there goes."""
+    """The text in ASCII: letters lose their marks, and what has no like there goes.
+
+    Raises:
+        OperationError: if it is over 262,144 characters: a character can come apart into 18.
+    """
+    if len(text) > LONGEST_NAME:
+        raise OperationError(f"it takes texts of at most {LONGEST_NAME} characters, not {len(text)}")
     return unicodedata.normalize("NFKD", text.translate(_LETTERS)).encode("ascii", "ignore").decode()
 
 

@@ -134,6 +134,8 @@ def _title(text: str, _it: Operation, _tools: Tools) -> str:
 
 
 def _words(text: str) -> list[str]:
+    if len(text) > string_codes.LONGEST_NAME:
+        raise OperationError(f"it takes texts of at most {string_codes.LONGEST_NAME} characters, not {len(text)}")
     return [word.lower() for word in _WORD.findall(_HUMP.sub(" ", text))]
 
 
@@ -265,6 +267,8 @@ def _hmac(text: str, it: Operation, _tools: Tools) -> str:
 def _coded(name: str, fixed: str | None = None) -> Run:
     def coded(text: str, it: Operation, _tools: Tools) -> str:
         direction = fixed or _one_of(it.direction, ("encode", "decode"), "direction")
+        if direction == "encode":  # what comes of it is no shorter
+            _room(len(string_codes.utf8(text)))
         return string_codes.CODES[name][direction](text)
 
     return coded

@@ -30,6 +30,8 @@ _ABBREVIATIONS: Final[Mapping[str, int]] = {
     "UTC": 0, "GMT": 0, "UT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8,
     "PDT": -7,
 }  # fmt: skip
+#: What dateutil raises on texts that are no dates, besides its own error, which is a ValueError.
+_BREAKS: Final = (ValueError, OverflowError, OSError, ArithmeticError, TypeError, AttributeError, IndexError)
 _NUMBER: Final = re.compile(r"[+-]?\d{1,17}(\.\d{1,9})?", re.ASCII)
 _SHIFT: Final = re.compile(
     r"(?:(?P<sign>[+-])\s*|in\s+)?(?P<amount>\d{1,9})\s*(?P<unit>[a-z]{3,12}?)s?(?P<ago>\s+ago)?", re.IGNORECASE
@@ -71,7 +73,9 @@ def read(value: Any, now: Callable[[], datetime], assumed: tzinfo = UTC) -> date
             return _unix(value)
         if isinstance(value, str) and len(value) <= LONGEST:
             return _read(value.strip(), now, assumed)
-    except (ValueError, OverflowError, OSError) as error:
+    except MomentError:
+        raise
+    except _BREAKS as error:
         raise MomentError(f"{str(value)[:60]!r} is no date that can be read") from error
     if isinstance(value, str):
         raise MomentError(f"a text of {len(value)} characters is no date; a date has at most {LONGEST}")

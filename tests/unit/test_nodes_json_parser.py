@@ -180,7 +180,7 @@ def test_the_schema_lists_every_fault() -> None:
         ({"$ref": "https://elsewhere.example/x.json"}, "nothing is fetched"),
         ({"$schema": "https://json-schema.org/draft/1999/schema"}, "no draft"),
         ({"enum": ["x" * 70_000]}, "at most 65536"),
-        ({"unevaluatedProperties": False, "patternProperties": {"a": {}}}, "beside patternProperties"),
+        ({"unevaluatedProperties": False, "patternProperties": {"a": {}}}, "unevaluatedProperties"),
     ],
 )
 def test_a_bad_schema_is_refused_when_saved(schema: Any, reason: str) -> None:
