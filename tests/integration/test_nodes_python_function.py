@@ -75,19 +75,8 @@ def fail_as_step():
 not_a_function = 5
 '''
 NAMES = [
-    "quote_price",
-    "greet",
-    "later",
-    "leave",
-    "thread",
-    "keyed",
-    "stuck",
-    "slow",
-    "odd",
-    "fail",
-    "fail_as_step",
-    "not_a_function",
-    "gone",
+    *("quote_price", "greet", "later", "leave", "thread", "keyed", "stuck", "slow", "odd"),
+    *("fail", "fail_as_step", "not_a_function", "gone"),
 ]
 ENTRIES = {**{name: f"operator_functions:{name}" for name in NAMES}, "elsewhere": "no_such_module:f"}
 
