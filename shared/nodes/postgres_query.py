@@ -22,7 +22,7 @@ MAX_ROWS: Final = 10_000
 MAX_BYTES: Final = 1024 * 1024
 #: Characters of the query and of each parameter that a log entry shows.
 _SHOWN: Final = 2048
-_SQL: Final = load("postgres_query")
+_SQL = load("postgres_query")
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True):
