@@ -39,6 +39,9 @@ class SmallCatalogue:
     def mode(self, component: str) -> Mode:
         return TYPES[component][1]
 
+    def operates(self, component: str) -> bool:
+        return False
+
     def asks(self, component: str) -> bool:
         return component == "delay"
 

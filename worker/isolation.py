@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from shared.graph.plan import Plan, PlanNode
 from shared.jsontext import decode, encode, to_bytes
 from shared.metrics import POISON_STEPS
 from shared.nodes import base
-from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait, this_clock
 from shared.store.taken import GIVEN_UP, Loaded
 from worker.forker import Forker, NotStartedError
 from worker.holdings import LostError
@@ -221,7 +222,7 @@ class _Apart:
     def trigger(self, context: TriggerContext) -> Outcome:
         return self._wait("trigger", None, context)  # type: ignore[no-any-return]
 
-    def run(self, scope: Mapping[str, Any]) -> Outcome:
+    def run(self, scope: Mapping[str, Any], now: Callable[[], datetime] = this_clock) -> Outcome:  # noqa: ARG002 — the child reads its own clock
         return self._wait("run", scope, None)  # type: ignore[no-any-return]
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:

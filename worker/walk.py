@@ -262,7 +262,7 @@ class Walk:
         elif node.settings.disabled:
             self._succeeded(node, 1, Outcome(self._scope.passed_on(node)), 0.0)
         else:
-            self._attempt_pure(node, self.blueprint.nodes[node.id].run, self._scope.names)
+            self._attempt_pure(node, self.blueprint.nodes[node.id].run, self._scope.names, self._tools.clock.now)
 
     def _attempt_pure(self, node: PlanNode, run: Callable[..., Outcome], *arguments: Any) -> None:
         attempt = self._attempt_of(node)

@@ -17,7 +17,8 @@ from shared.egress.direct import Direct
 from shared.egress.fields import decoded, text_of
 from shared.egress.guard import Guard
 from shared.egress.hop import MAX_REDIRECTS, Hop, first_hop, next_hop
-from shared.egress.interface import EgressResponse
+from shared.egress.interface import EgressResponse, Pinned
+from shared.egress.pinned import pin
 from shared.egress.proxied import Proxied
 from shared.errors import StepFailedError
 from shared.timeouts import Timeouts
@@ -100,6 +101,10 @@ class EgressClient:
             raise
         self._on_result("ok")
         return answer
+
+    async def pin(self, host: str, port: int) -> Pinned:
+        """See `shared.egress.interface.Egress.pin`."""
+        return await pin(self._guard, host, port)
 
     async def _within(self, seconds: float, hop: Hop, terms: _Terms) -> EgressResponse:
         try:

@@ -1,7 +1,7 @@
 """What nodes see of the outbound client; `shared.egress.client` implements it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -21,6 +21,20 @@ class EgressResponse(msgspec.Struct, frozen=True):
     body: bytes
     url: str
     duration_ms: int
+
+
+class Pinned(NamedTuple):
+    """A place outside that passed the guard, for what is not HTTP; `shared.egress.pinned` connects to it.
+
+    Attributes:
+        host: canonical, for names in TLS and in messages; an IPv6 address without brackets.
+        port: 1 to 65535.
+        addresses: those that may be connected to, in order of preference; never empty.
+    """
+
+    host: str
+    port: int
+    addresses: tuple[str, ...]
 
 
 class Egress(Protocol):
@@ -54,5 +68,13 @@ class Egress(Protocol):
             StepFailedError: ``egress_refused`` (category ``error``) when the target is not allowed, ``invalid_url``,
                 ``invalid_header``, ``too_many_redirects``, ``timeout`` (category ``timeout``), ``network_error``
                 (category ``network``), ``response_too_large``.
+        """
+        ...
+
+    async def pin(self, host: str, port: int) -> Pinned:
+        """Resolve and check a place that is reached by another protocol than HTTP; see `shared.egress.pinned.pin`.
+
+        Raises:
+            StepFailedError: ``invalid_host``, ``egress_refused``, or ``network_error`` if the name does not resolve.
         """
         ...

@@ -9,7 +9,9 @@ from shared.errors import Fault
 #: Fields of ``data`` that belong to the engine. The graph core reads and checks them; no node type may declare them.
 SETTINGS_FIELDS: Final = ("continue_on_error", "timeout", "retry", "join", "disabled", "on_crash")
 #: Fields of ``data`` that every node takes and nothing executes.
-DOCUMENTATION_FIELDS: Final = ("componentId", "description", "label", "uiId", "operation", "notes")
+DOCUMENTATION_FIELDS: Final = ("componentId", "description", "label", "uiId", "notes")
+#: The field that some types have as a field of their own, while editors write it beside the data of any node.
+OPERATION_FIELD: Final = "operation"
 #: Names a template may start with besides the ids of its ancestors. ``nodes`` alone is a look-up by a computed id.
 CONTEXT_ROOTS: Final = ("trigger", "run", "workflow", "vault", "nodes")
 #: What stands before a node's id where a template names the link of its step.
@@ -43,7 +45,8 @@ class Catalogue(Protocol):
     """The node types of this process, by component id.
 
     All methods but `resolve` take a canonical id, as `resolve` returned it, and ``data`` without `SETTINGS_FIELDS` and
-    `DOCUMENTATION_FIELDS`. None of them raises because of what a caller put into ``data``.
+    `DOCUMENTATION_FIELDS`, and without `OPERATION_FIELD` unless the type `operates`. None of them raises because of
+    what a caller put into ``data``.
     """
 
     def resolve(self, component: str) -> str | None:
@@ -64,6 +67,10 @@ class Catalogue(Protocol):
 
     def asks(self, component: str) -> bool:
         """Whether steps of this type wait for an answer to their link."""
+        ...
+
+    def operates(self, component: str) -> bool:
+        """Whether `OPERATION_FIELD` is a field of this type's own; if not, it documents the node."""
         ...
 
     def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shared.errors import Fault
-from shared.graph.catalogue import DOCUMENTATION_FIELDS, LINK_ROOT, SETTINGS_FIELDS, Catalogue, Kind, Mode
+from shared.graph.catalogue import (
+    DOCUMENTATION_FIELDS,
+    LINK_ROOT,
+    OPERATION_FIELD,
+    SETTINGS_FIELDS,
+    Catalogue,
+    Kind,
+    Mode,
+)
 from shared.graph.settings import DEFAULT, NodeSettings, read_settings
 from shared.graph.suggest import Nearest, clean, listed, shown
 
@@ -161,6 +169,8 @@ class Reader:
         node.component = component
         node.kind = catalogue.kind(component) or Kind.ACTION
         node.mode = catalogue.mode(component)
+        if not catalogue.operates(component):
+            node.config.pop(OPERATION_FIELD, None)
         named = catalogue.handles(component, node.config)
         node.handles = named if len(named) > 1 else ()
         node.named = frozenset(node.handles)

@@ -4,8 +4,8 @@ A node type declares its ``componentId``, what kind of node it is, how the engin
 ``data``, its handles and one example. The engine never asks what type a node is; it asks for its `Mode`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
 
@@ -30,6 +30,7 @@ __all__ = [
     "TriggerContext",
     "Wait",
     "WorkflowCall",
+    "this_clock",
 ]
 
 
@@ -142,6 +143,11 @@ class TriggerContext(msgspec.Struct, frozen=True):
     payload: Mapping[str, Any]
 
 
+def this_clock() -> datetime:
+    """The time by this process's own clock, UTC; in a worker Postgres's clock stands in for it."""
+    return datetime.now(UTC)
+
+
 DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 
@@ -158,6 +164,7 @@ class NodeType(Generic[DataT]):
             in it are rendered (`shared.nodes.fields`).
         example: a ``data`` object that validates, and runs in the conformance suite.
         example_context: outputs by node id that the example's templates refer to.
+        timed: whether a pure type needs the time; such a type implements `run_at` instead of `run`.
         asks: whether its steps wait for an answer to their link (``run.links``); such a type implements `question`.
     """
 
@@ -169,6 +176,7 @@ class NodeType(Generic[DataT]):
     data_type: ClassVar[type[msgspec.Struct]]
     example: ClassVar[Mapping[str, Any]]
     example_context: ClassVar[Mapping[str, Any]] = {}
+    timed: ClassVar[bool] = False
     asks: ClassVar[bool] = False
 
     def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 — most types have none
@@ -207,6 +215,14 @@ class NodeType(Generic[DataT]):
 
         Raises:
             StepFailedError: with the path of what is wrong, if the data will not do.
+        """
+        raise NotImplementedError
+
+    def run_at(self, data: DataT, now: Callable[[], datetime]) -> Outcome:
+        """Run a pure node that is `timed`; ``now`` gives the time, by Postgres's clock in a worker, UTC.
+
+        Raises:
+            StepFailedError: as `run`.
         """
         raise NotImplementedError
 
@@ -251,7 +267,7 @@ class CompiledNode(Protocol):
     def trigger(self, context: TriggerContext) -> Outcome:
         """See `NodeType.trigger`."""
 
-    def run(self, scope: Mapping[str, Any]) -> Outcome:
+    def run(self, scope: Mapping[str, Any], now: Callable[[], datetime] = this_clock) -> Outcome:
         """Render the data in ``scope`` (outputs by node id, ``trigger``, ``nodes``, ``run``, ``workflow``) and run."""
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:

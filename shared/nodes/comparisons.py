@@ -1,203 +1,246 @@
-"""The comparisons of the conditions, by operator. Each takes the input, the value, and whether case matters."""
+"""The comparisons of the conditions, by operator: those of text, of numbers, of truth, and of whatever comes.
+
+What a condition compares with is a `Family`: dates are in `shared.nodes.date_comparisons`, lists in
+`shared.nodes.list_comparisons`, and conditions made of conditions in `shared.nodes.rules`.
+"""
 
 import operator
-import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, Literal
 
-from liquid.exceptions import FilterArgumentError
+import msgspec
 
 from shared.errors import StepFailedError
+from shared.nodes.base import this_clock
+from shared.nodes.operands import bounds, each_bound, number, pattern, truth
 from shared.templates import is_template
-from shared.templates.filters import compiled, encodable
+from shared.templates.regexes import RegexError
 from shared.templates.values import text_of
 
-Comparison = Callable[[Any, Any, bool], bool]
+EqualityOperator = Literal["equals", "not_equals", "==", "=", "!=", "<>"]
+RangeOperator = Literal[
+    "greater_than", "less_than", "greater_than_or_equal", "less_than_or_equal", ">", "<", ">=", "<=", "between",
+    "not_between",
+]  # fmt: skip
 StringOperator = Literal[
-    "equals", "not_equals", "contains", "not_contains", "starts_with", "not_starts_with", "ends_with", "not_ends_with",
+    EqualityOperator, "contains", "not_contains", "starts_with", "not_starts_with", "ends_with", "not_ends_with",
     "regex", "not_regex", "is_empty", "is_not_empty", "in", "not_in",
 ]  # fmt: skip
-NumberOperator = Literal[
-    "equals", "not_equals", "greater_than", "less_than", "greater_than_or_equal", "less_than_or_equal", "between",
-    "not_between", "==", "=", "!=", "<>", ">", "<", ">=", "<=",
-]  # fmt: skip
-SwitchOperator = Literal[
-    "equals", "not_equals", "contains", "not_contains", "starts_with", "not_starts_with", "ends_with", "not_ends_with",
-    "regex", "not_regex", "is_empty", "is_not_empty", "in", "not_in", "greater_than", "less_than",
-    "greater_than_or_equal", "less_than_or_equal", "between", "not_between", "==", "=", "!=", "<>", ">", "<",
-    ">=", "<=",
-]  # fmt: skip
+NumberOperator = Literal[EqualityOperator, RangeOperator]
+BooleanOperator = Literal["is_true", "is_false", EqualityOperator, "is_empty", "is_not_empty"]
+SwitchOperator = Literal[StringOperator, RangeOperator]
 #: Operators that look at the input alone.
 UNARY: Final = frozenset({"is_empty", "is_not_empty"})
-_DELIMITED: Final = re.compile(r"/(.*)/([imsu]*)", re.DOTALL)
-#: Characters of a text that is read as a number; Python refuses integers of thousands of digits.
-_DIGITS: Final = 400
-_NUMBER: Final = re.compile(r"[+-]?(\d+)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+([eE][+-]?\d+)?", re.ASCII)
 
 
-def pattern(text: str, *, case_sensitive: bool = True) -> Any:
-    """The RE2 expression of ``/pattern/i``, or of a bare pattern; the flags are i, m and s (u is the rule anyway).
+class Terms(msgspec.Struct, frozen=True):
+    """What a comparison depends on besides the two sides.
 
-    Raises:
-        StepFailedError: ``invalid_regex`` if RE2 does not take it.
+    Attributes:
+        case_sensitive: whether ``a`` and ``A`` differ.
+        timezone: an IANA name; where dates without an offset are, and what is today.
+        unit: of ``within_last`` and the like.
+        now: the present moment.
     """
-    found = _DELIMITED.fullmatch(text)
-    body, flags = found.groups() if found else (text, "")
-    wanted = sorted({*flags.replace("u", ""), *("" if case_sensitive else "i")})
-    try:
-        return compiled(body, "".join(wanted))
-    except FilterArgumentError as error:
-        raise StepFailedError("invalid_regex", f"{error.message}.") from error
+
+    case_sensitive: bool = True
+    timezone: str = "UTC"
+    unit: str = "days"
+    now: Callable[[], datetime] = this_clock
 
 
-def number(value: Any, path: str) -> int | float:
-    """A number, or the number that a text is.
+Comparison = Callable[[Any, Any, Terms], bool]
+#: Where a condition's input stands and its other fields do; what a comparison's own errors begin with.
+_PLACES: Final = ("data.input", "data")
 
-    Raises:
-        StepFailedError: ``not_a_number``.
+
+class Family(msgspec.Struct, frozen=True):
+    """The comparisons of one kind of value.
+
+    Attributes:
+        name: of the kind, as authors write it.
+        comparisons: by operator.
+        unary: operators that look at the input alone.
+        check: takes an operator and a constant value and raises `StepFailedError` if they do not go together.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        found = _NUMBER.fullmatch(value.strip())
-        if found is not None and len(value) <= _DIGITS:
-            return int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
-    raise StepFailedError("not_a_number", f"{path}: {_described(value)} is not a number.")
+
+    name: str
+    comparisons: Mapping[str, Comparison]
+    unary: frozenset[str]
+    check: Callable[[str, Any], None]
+
+    def holds(self, name: str, given: Any, value: Any, terms: Terms, places: tuple[str, str] = _PLACES) -> bool:
+        """Whether a comparison holds.
+
+        Args:
+            name: the operator.
+            given: the input.
+            value: what it is compared with.
+            terms: see `Terms`.
+            places: where the input stands and where the other fields do, for errors.
+
+        Raises:
+            StepFailedError: if a side will not do; its message begins with the side's place.
+        """
+        try:
+            return self.comparisons[name](given, value, terms)
+        except StepFailedError as error:
+            if places is _PLACES:
+                raise
+            raise relocated(error, places) from error
+
+    def faults(self, data: Mapping[str, Any], path: str = "", default: str = "equals") -> list[tuple[str, str]]:
+        """What is wrong with the constant ``value`` of a comparison, as (path, message).
+
+        Args:
+            data: the raw object that holds ``operator`` and ``value``; their types are right, or they are templates.
+            path: where that object stands, with its dot.
+            default: the operator of an object without one.
+        """
+        name = data.get("operator", default)
+        if name in self.unary:
+            return []
+        if "value" not in data:
+            return [(f"{path}value", f'"value" is required by the operator "{name}".')]
+        value = data["value"]
+        if isinstance(value, str) and is_template(value):
+            return []
+        try:
+            self.check(name, value)
+        except StepFailedError as error:
+            return [(f"{path}value", error.message.removeprefix("data.value: "))]
+        return []
 
 
-def _described(value: Any) -> str:
-    text = text_of(value)[:60]
-    return f'"{text}"' if isinstance(value, str) else (text or "null")
+def relocated(error: StepFailedError, places: tuple[str, str]) -> StepFailedError:
+    """The same error of a comparison whose input and other fields stand at these places."""
+    message = error.message
+    for own, place in zip(_PLACES, places, strict=True):
+        if message.startswith(own):
+            return StepFailedError(error.code, place + message.removeprefix(own))
+    return StepFailedError(error.code, message)
 
 
-def _folded(value: Any, case_sensitive: bool) -> str:
+def folded(value: Any, terms: Terms) -> str:
+    """A value as text, its case folded if case does not matter."""
     text = text_of(value)
-    return text if case_sensitive else text.casefold()
+    return text if terms.case_sensitive else text.casefold()
 
 
 def _textual(compare: Callable[[str, str], bool]) -> Comparison:
-    return lambda given, value, case: compare(_folded(given, case), _folded(value, case))
+    return lambda given, value, terms: compare(folded(given, terms), folded(value, terms))
 
 
-def _contains(given: Any, value: Any, case_sensitive: bool) -> bool:
-    wanted = _folded(value, case_sensitive)
+def _contains(given: Any, value: Any, terms: Terms) -> bool:
+    wanted = folded(value, terms)
     if isinstance(given, list):
-        return any(_folded(item, case_sensitive) == wanted for item in given)
-    return wanted in _folded(given, case_sensitive)
+        return any(folded(item, terms) == wanted for item in given)
+    return wanted in folded(given, terms)
 
 
-def _in(given: Any, value: Any, case_sensitive: bool) -> bool:
+def _in(given: Any, value: Any, terms: Terms) -> bool:
     items = value if isinstance(value, list) else [part.strip() for part in text_of(value).split(",")]
-    return _contains(items, given, case_sensitive)
+    return _contains(items, given, terms)
 
 
-def _matches(given: Any, value: Any, case_sensitive: bool) -> bool:
-    found = pattern(text_of(value), case_sensitive=case_sensitive).search(encodable(text_of(given)))
-    return found is not None
+def _matches(given: Any, value: Any, terms: Terms) -> bool:
+    expression = pattern(text_of(value), case_sensitive=terms.case_sensitive)
+    try:
+        return expression.search(text_of(given)) is not None
+    except RegexError as error:
+        raise StepFailedError("invalid_regex", f"data.value: {error.message}.") from error
 
 
-def _is_empty(given: Any, _value: Any, _case_sensitive: bool) -> bool:
-    return given is None or given in ("", [], {})
+def is_empty(given: Any, _value: Any = None, _terms: Terms | None = None) -> bool:
+    """Whether a value is null, or a text, a list or an object with nothing in it."""
+    return given is None or (isinstance(given, (str, list, dict)) and not given)
 
 
-def _not(comparison: Comparison) -> Comparison:
-    return lambda given, value, case: not comparison(given, value, case)
+def negated(comparison: Comparison) -> Comparison:
+    """The opposite of a comparison."""
+    return lambda given, value, terms: not comparison(given, value, terms)
+
+
+def equality(equals: Comparison) -> dict[str, Comparison]:
+    """The operators of equality, as words and as symbols."""
+    return {
+        **dict.fromkeys(("equals", "==", "="), equals),
+        **dict.fromkeys(("not_equals", "!=", "<>"), negated(equals)),
+    }
+
+
+EMPTINESS: Final[Mapping[str, Comparison]] = {"is_empty": is_empty, "is_not_empty": negated(is_empty)}
 
 
 def _numeric(compare: Callable[[Any, Any], bool]) -> Comparison:
     return lambda given, value, _: compare(number(given, "data.input"), number(value, "data.value"))
 
 
-def _between(given: Any, value: Any, _case_sensitive: bool) -> bool:
+def _between(given: Any, value: Any, _terms: Terms) -> bool:
     low, high = bounds(value)
     return number(low, "data.value[0]") <= number(given, "data.input") <= number(high, "data.value[1]")
 
 
-def bounds(value: Any) -> tuple[Any, Any]:
-    """The two ends of a ``between``: ``[min, max]`` or ``{"min", "max"}``; both are inside.
-
-    Raises:
-        StepFailedError: ``invalid_data`` for anything else.
-    """
-    if isinstance(value, list) and len(value) == 2:
-        return value[0], value[1]
-    if isinstance(value, dict) and value.keys() == {"min", "max"}:
-        return value["min"], value["max"]
-    raise StepFailedError("invalid_data", 'data.value: between takes [min, max] or {"min", "max"}.')
+def _truthful(given: Any, value: Any, _terms: Terms) -> bool:
+    return truth(given, "data.input") is truth(value, "data.value")
 
 
 _POSITIVE: Final[Mapping[str, Comparison]] = {
-    "equals": _textual(operator.eq),
     "contains": _contains,
     "starts_with": _textual(str.startswith),
     "ends_with": _textual(str.endswith),
     "regex": _matches,
     "in": _in,
 }
-STRING: Final[Mapping[str, Comparison]] = {
+_TEXT: Final[Mapping[str, Comparison]] = {
+    **equality(_textual(operator.eq)),
     **_POSITIVE,
-    **{f"not_{name}": _not(comparison) for name, comparison in _POSITIVE.items()},
-    "is_empty": _is_empty,
-    "is_not_empty": _not(_is_empty),
+    **{f"not_{name}": negated(comparison) for name, comparison in _POSITIVE.items()},
+    **EMPTINESS,
 }
 _ORDER: Final[Mapping[str, Comparison]] = {
-    "greater_than": _numeric(operator.gt),
-    "less_than": _numeric(operator.lt),
-    "greater_than_or_equal": _numeric(operator.ge),
-    "less_than_or_equal": _numeric(operator.le),
-    ">": _numeric(operator.gt),
-    "<": _numeric(operator.lt),
-    ">=": _numeric(operator.ge),
-    "<=": _numeric(operator.le),
+    **dict.fromkeys(("greater_than", ">"), _numeric(operator.gt)),
+    **dict.fromkeys(("less_than", "<"), _numeric(operator.lt)),
+    **dict.fromkeys(("greater_than_or_equal", ">="), _numeric(operator.ge)),
+    **dict.fromkeys(("less_than_or_equal", "<="), _numeric(operator.le)),
     "between": _between,
-    "not_between": _not(_between),
-}
-NUMBER: Final[Mapping[str, Comparison]] = {
-    **_ORDER,
-    **dict.fromkeys(("equals", "==", "="), _numeric(operator.eq)),
-    **dict.fromkeys(("not_equals", "!=", "<>"), _numeric(operator.ne)),
-}
-#: A switch compares whatever comes: order takes numbers, the rest is text, so 5 equals "5".
-SWITCH: Final[Mapping[str, Comparison]] = {
-    **_ORDER,
-    **STRING,
-    **dict.fromkeys(("==", "="), STRING["equals"]),
-    **dict.fromkeys(("!=", "<>"), STRING["not_equals"]),
+    "not_between": negated(_between),
 }
 
 
-_NUMERIC: Final = frozenset(_ORDER)
-
-
-def value_faults(data: Mapping[str, Any], path: str = "", *, numeric: bool = False) -> list[tuple[str, str]]:
-    """What is wrong with the constant ``value`` of a comparison, as (path, message).
-
-    Args:
-        data: the raw object that holds ``operator`` and ``value``; their types are right, or they are templates.
-        path: where that object stands, with its dot.
-        numeric: whether every operator takes numbers, not only those of order.
-    """
-    name = data.get("operator", "equals")
-    if name in UNARY:
-        return []
-    if "value" not in data:
-        return [(f"{path}value", f'"value" is required by the operator "{name}".')]
-    value = data["value"]
-    if isinstance(value, str) and is_template(value):
-        return []
-    try:
-        _check_constant(name, value, numeric=numeric or name in _NUMERIC)
-    except StepFailedError as error:
-        return [(f"{path}value", error.message.removeprefix("data.value: "))]
-    return []
-
-
-def _check_constant(name: str, value: Any, *, numeric: bool) -> None:
+def _check_text(name: str, value: Any) -> None:
     if name in ("regex", "not_regex"):
         pattern(text_of(value))
-    elif name in ("between", "not_between"):
-        for end in bounds(value):
-            if not (isinstance(end, str) and is_template(end)):
-                number(end, "data.value")
-    elif numeric:
+
+
+def _check_number(name: str, value: Any) -> None:
+    if name in ("between", "not_between"):
+        each_bound(value, lambda end: number(end, "data.value"))
+    else:
         number(value, "data.value")
+
+
+def _check_any(name: str, value: Any) -> None:
+    (_check_number if name in _ORDER else _check_text)(name, value)
+
+
+def _check_truth(value: Any) -> None:
+    truth(value, "data.value")
+
+
+STRING: Final = Family("string", _TEXT, UNARY, _check_text)
+NUMBER: Final = Family("number", {**_ORDER, **equality(_numeric(operator.eq))}, frozenset(), _check_number)
+BOOLEAN: Final = Family(
+    "boolean",
+    {
+        "is_true": lambda given, _, __: truth(given, "data.input"),
+        "is_false": lambda given, _, __: not truth(given, "data.input"),
+        **equality(_truthful),
+        **EMPTINESS,
+    },
+    UNARY | {"is_true", "is_false"},
+    lambda _, value: _check_truth(value),
+)
+#: A switch compares whatever comes: order takes numbers, the rest is text, so 5 equals "5".
+ANY: Final = Family("any", {**_TEXT, **_ORDER}, UNARY, _check_any)

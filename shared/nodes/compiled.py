@@ -1,12 +1,24 @@
 """A node ready to run: what is constant was converted once, what holds templates is rendered for each run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Generic
 
 import msgspec
 
 from shared.errors import StepFailedError
-from shared.nodes.base import DataT, Division, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import (
+    DataT,
+    Division,
+    Kind,
+    Mode,
+    NodeType,
+    Outcome,
+    StepContext,
+    TriggerContext,
+    Wait,
+    this_clock,
+)
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import Field
 from shared.templates.fields import Render, Rendering, renderer
@@ -37,9 +49,10 @@ class Compiled(Generic[DataT]):
         """See `NodeType.trigger`. A trigger has nothing before it that a template could refer to."""
         return self._type.trigger(self._render({}), context)
 
-    def run(self, scope: Mapping[str, Any]) -> Outcome:
-        """See `NodeType.run`."""
-        return self._type.run(self._render(scope))
+    def run(self, scope: Mapping[str, Any], now: Callable[[], datetime] = this_clock) -> Outcome:
+        """See `NodeType.run` and `NodeType.run_at`."""
+        data = self._render(scope)
+        return self._type.run_at(data, now) if self._type.timed else self._type.run(data)
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """See `NodeType.call`."""

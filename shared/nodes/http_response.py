@@ -25,12 +25,14 @@ def succeeded(status: int, legal: Sequence[int] | None) -> bool:
     return 200 <= status < 300 if legal is None else status in legal
 
 
-def failure(response: EgressResponse, now: datetime) -> StepFailedError:
+def failure(
+    response: EgressResponse, now: datetime, *, code: str = "webhook_failed", what: str = "Webhook request"
+) -> StepFailedError:
     """The error of an answer that is no success."""
     reason = response.reason or _phrase(response.status)
     return StepFailedError(
-        "webhook_failed",
-        f"Webhook request failed: {response.status} {reason}".rstrip(),
+        code,
+        f"{what} failed: {response.status} {reason}".rstrip(),
         category=_category(response.status),
         http_status=response.status,
         body=_text(response.body[:SHOWN], _header(response, "content-type")),

@@ -1,13 +1,15 @@
 """``number_condition``: goes on by ``true`` or ``false`` after comparing numbers."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from shared.nodes import comparisons
 from shared.nodes.base import Kind, NodeType, Outcome
 from shared.nodes.fields import Plain
+
+_TERMS: Final = comparisons.Terms()
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,9 +42,9 @@ class NumberCondition(NodeType[Data]):
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return comparisons.value_faults(data, numeric=True)
+        return comparisons.NUMBER.faults(data)
 
     def run(self, data: Data) -> Outcome:
         """Compare."""
-        result = comparisons.NUMBER[data.operator](data.input, data.value, True)
+        result = comparisons.NUMBER.holds(data.operator, data.input, data.value, _TERMS)
         return Outcome({"result": result}, "true" if result else "false")

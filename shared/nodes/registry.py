@@ -14,11 +14,11 @@ import msgspec
 
 import shared.nodes
 from shared.errors import Fault, NotFoundError, StepFailedError
-from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS
+from shared.graph.catalogue import DOCUMENTATION_FIELDS, OPERATION_FIELD, SETTINGS_FIELDS
 from shared.nodes.base import CompiledNode, Kind, Mode, NodeType
 from shared.nodes.compiled import Compiled
 from shared.nodes.references import check_templates, fields_for, templates_of
-from shared.nodes.schema import object_faults
+from shared.nodes.schema import fields_of, object_faults
 from shared.nodes.unusable import Unusable
 from shared.questions import Question
 from shared.templates import TemplateSyntaxError, limits
@@ -65,6 +65,10 @@ class Registry:
         """See `Catalogue.asks`."""
         return self.type_of(component).asks
 
+    def operates(self, component: str) -> bool:
+        """See `Catalogue.operates`."""
+        return _operates(self.type_of(component))
+
     def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:
         """See `Catalogue.handles`."""
         return self.type_of(component).handles(data)
@@ -95,9 +99,8 @@ class Registry:
             NotFoundError: if there is no such type, so that the step is left to a newer worker.
         """
         node_type = self.type_of(self._canonical.get(component, component))
-        config = {name: value for name, value in data.items() if name not in _NOT_CONFIG}
         try:
-            return Compiled(node_id, node_type, config)
+            return Compiled(node_id, node_type, _config(node_type, data))
         except (StepFailedError, TemplateSyntaxError) as error:
             return Unusable(node_id, node_type, str(error))
 
@@ -106,9 +109,8 @@ class Registry:
         node_type = self._types.get(self._canonical.get(component, component))
         if node_type is None or not node_type.asks:
             return None
-        config = {name: value for name, value in data.items() if name not in _NOT_CONFIG}
         try:
-            return node_type.question(msgspec.convert(config, node_type.data_type))
+            return node_type.question(msgspec.convert(_config(node_type, data), node_type.data_type))
         except msgspec.ValidationError:  # a version of the node that this code does not take
             return None
 
@@ -126,6 +128,16 @@ class Registry:
             return self._types[component]
         except KeyError:
             raise NotFoundError("unknown_component", f'There is no node type "{component[:80]}".') from None
+
+
+def _operates(node_type: NodeType[Any]) -> bool:
+    return OPERATION_FIELD in fields_of(node_type.data_type)
+
+
+def _config(node_type: NodeType[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` without what belongs to the engine or documents the node."""
+    aside = _NOT_CONFIG if _operates(node_type) else _NOT_CONFIG | {OPERATION_FIELD}
+    return {name: value for name, value in data.items() if name not in aside}
 
 
 @lru_cache(maxsize=1)

@@ -98,11 +98,19 @@ def _value_faults(annotation: Any, value: Any, path: str) -> Iterator[Fault]:
 
 def _length_fault(annotation: Any, value: list[Any], path: str) -> Iterator[Fault]:
     """Too few or too many items; judged apart from them, since some may be templates."""
-    for meta in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
+    for meta in _list_metas(annotation):
         least, most = meta.min_length or 0, meta.max_length
         if len(value) < least or (most is not None and len(value) > most):
             rule = f"{least} to {most}" if most is not None else f"at least {least}"
             yield Fault(path, "invalid_value", f"It has {len(value)} items and takes {rule}.")
+
+
+def _list_metas(annotation: Any) -> list[Any]:
+    """What is said about the length of lists, by an annotation or by those of its parts that take lists."""
+    bare = _bare(annotation)
+    arms = get_args(bare) if get_origin(bare) in (Union, types.UnionType) else ()
+    lists = [annotation, *(arm for arm in arms if get_origin(_bare(arm)) is list)]
+    return [meta for part in lists if get_origin(part) is Annotated for meta in get_args(part)[1:]]
 
 
 def _arm(annotation: Any, value: Any) -> Any:

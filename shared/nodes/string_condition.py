@@ -15,7 +15,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         input: what is compared; values other than text stand as they would in text.
-        operator: see `shared.nodes.comparisons`.
+        operator: a word, or a symbol for equality; see `shared.nodes.comparisons`.
         value: what it is compared with; a list, or text with commas, for ``in``; ``/pattern/flags`` of RE2 for
             ``regex``.
         case_sensitive: whether ``a`` and ``A`` differ.
@@ -48,9 +48,10 @@ class StringCondition(NodeType[Data]):
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return comparisons.value_faults(data)
+        return comparisons.STRING.faults(data)
 
     def run(self, data: Data) -> Outcome:
         """Compare."""
-        result = comparisons.STRING[data.operator](data.input, data.value, data.case_sensitive)
+        terms = comparisons.Terms(data.case_sensitive)
+        result = comparisons.STRING.holds(data.operator, data.input, data.value, terms)
         return Outcome({"result": result}, "true" if result else "false")

@@ -72,8 +72,10 @@ class SwitchCondition(NodeType[Data]):
 
     def run(self, data: Data) -> Outcome:
         """Find the case."""
-        for case in data.cases:
-            if comparisons.SWITCH[case.operator](data.input, case.value, data.case_sensitive):
+        terms = comparisons.Terms(data.case_sensitive)
+        for index, case in enumerate(data.cases):
+            places = ("data.input", f"data.cases[{index}]")
+            if comparisons.ANY.holds(case.operator, data.input, case.value, terms, places):
                 return Outcome({"case": case.name}, case.name)
         return Outcome({"case": "default"}, "default")
 
@@ -85,4 +87,4 @@ def _name_faults(cases: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _value_faults(cases: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [fault for index, case in enumerate(cases) for fault in comparisons.value_faults(case, f"cases[{index}].")]
+    return [fault for index, case in enumerate(cases) for fault in comparisons.ANY.faults(case, f"cases[{index}].")]

@@ -5,15 +5,21 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from shared import jsontext
+from shared.egress.fields import check_headers
+from shared.errors import StepFailedError
 from shared.nodes.base import Kind, NodeType, Outcome
 from shared.nodes.fields import Text
+from shared.templates import is_template
+from shared.templates.fields import Rendering
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True):
     """Configuration.
 
     Attributes:
-        template: Liquid.
+        template: Liquid. With a ``content_type`` of JSON no value can break the document: it is escaped inside quotes
+            and serialised outside them.
         is_response: whether the text answers the request that started the run.
         content_type: of that answer.
         status: of that answer, 200-599.
@@ -39,6 +45,56 @@ class TextTransform(NodeType[Data]):
     }
     example_context: ClassVar[Mapping[str, Any]] = {"n1": {"name": "ada", "items": [1, 2]}}
 
+    def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:
+        """A template whose content type is JSON is the text of a document."""
+        return {"template": Rendering.JSON} if _is_json(data.get("content_type")) else {}
+
+    def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See `NodeType.check`."""
+        headers, kind = data.get("headers", {}), data.get("content_type", "")
+        fixed = {} if isinstance(headers, str) else {k: "" if is_template(v) else v for k, v in headers.items()}
+        faults = [*_header_faults("headers", fixed), *_kind_faults("" if is_template(kind) else kind)]
+        if _is_json(kind) and not is_template(data["template"]):
+            faults += _json_faults(data["template"])
+        return faults
+
     def run(self, data: Data) -> Outcome:
-        """The rendered text."""
+        """The rendered text.
+
+        Raises:
+            StepFailedError: ``invalid_header`` if it is an answer whose headers could not be sent.
+        """
+        if data.is_response and data.headers:
+            check_headers(list(data.headers.items()))
+        if data.is_response:
+            check_headers([("Content-Type", data.content_type)])
         return Outcome({"text": data.template})
+
+
+def _is_json(content_type: Any) -> bool:
+    if not isinstance(content_type, str):
+        return False
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _kind_faults(content_type: str) -> list[tuple[str, str]]:
+    return [("content_type", message) for _, message in _header_faults("content_type", {"Content-Type": content_type})]
+
+
+def _header_faults(field: str, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    faults = []
+    for name, value in headers.items():
+        try:
+            check_headers([(name, value)])
+        except StepFailedError as error:
+            faults.append((f"{field}.{name}", error.message))
+    return faults
+
+
+def _json_faults(text: str) -> list[tuple[str, str]]:
+    try:
+        jsontext.decode(text)
+    except (ValueError, RecursionError) as error:
+        return [("template", f"With a content_type of JSON it is a JSON document: {error}.")]
+    return []

@@ -1,10 +1,11 @@
 """A node that cannot be compiled: its step fails with the reason when it comes to it, and no other step does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, NoReturn
 
 from shared.errors import StepFailedError
-from shared.nodes.base import Division, NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import Division, NodeType, Outcome, StepContext, TriggerContext, Wait, this_clock
 
 
 class Unusable:
@@ -25,9 +26,9 @@ class Unusable:
         """Fail."""
         self._fail(context)
 
-    def run(self, scope: Mapping[str, Any]) -> Outcome:
+    def run(self, scope: Mapping[str, Any], now: Callable[[], datetime] = this_clock) -> Outcome:
         """Fail."""
-        self._fail(scope)
+        self._fail(scope, now)
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """Fail."""

@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from shared.egress.fields import check_headers
-from shared.egress.target import parse_url
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.fields import Json, Plain, Text
-from shared.nodes.http_request import Request, headers_of, json_body_fault, request_of
+from shared.nodes.http_faults import header_faults, url_faults
+from shared.nodes.http_request import Request, json_body_fault, request_of
 from shared.nodes.http_response import failure, output_of, succeeded
 from shared.templates import is_template
 from shared.templates.fields import Rendering
@@ -77,7 +77,7 @@ class Webhook(NodeType[Data]):
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return [*_url_faults(data["url"]), *_header_faults(data.get("headers", [])), *_body_faults(data)]
+        return [*url_faults(data["url"]), *header_faults(data.get("headers", [])), *_body_faults(data)]
 
     async def call(self, data: Data, context: StepContext) -> Outcome:
         """Send the request and read the answer.
@@ -108,28 +108,6 @@ async def _sent(request: Request, data: Data, context: StepContext) -> Outcome:
     if not succeeded(response.status, data.success):
         raise failure(response, context.now)
     return Outcome(output_of(response, data.response), step_input=request.logged())
-
-
-def _url_faults(url: str) -> list[tuple[str, str]]:
-    if is_template(url):
-        return []
-    try:
-        parse_url(url)
-    except StepFailedError as error:
-        return [("url", error.message)]
-    return []
-
-
-def _header_faults(headers: Any) -> list[tuple[str, str]]:
-    faults = []
-    for place, name, value in headers_of(headers):
-        if is_template(name) or is_template(value):
-            continue
-        try:
-            check_headers([(name, value)])
-        except StepFailedError as error:
-            faults.append((f"headers{place}", error.message))
-    return faults
 
 
 def _body_faults(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -58,10 +58,19 @@ class Context(RenderContext):
         self._unwatched += 1
         if self._unwatched % _WATCHED:
             return
+        self.remaining()
+
+    def remaining(self) -> float:
+        """Seconds of processor time that the render has left; they begin with the first call.
+
+        Raises:
+            ResourceLimitError: if none are left.
+        """
         now = time.thread_time()
         self._deadline = self._deadline or now + limits.SECONDS
         if now > self._deadline:
             raise ResourceLimitError(f"the template takes more than {limits.SECONDS:g} s", token=None)
+        return self._deadline - now
 
     def _is_skipped(self, path: list[object]) -> bool:
         """Whether a path leads through a skipped ancestor: ``n1.x`` or ``nodes["n1"].x``."""

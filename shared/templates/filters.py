@@ -4,18 +4,16 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
-import re2
 from liquid import RenderContext
 from liquid.exceptions import FilterArgumentError, FilterValueError
 from liquid.filter import with_context
 
 from shared import jsontext
-from shared.templates import limits
-from shared.templates.dates import date
+from shared.templates import dates, limits, search
+from shared.templates.context import Context
+from shared.templates.regexes import compiled
 from shared.templates.values import JsonText, json_value, text_of
 
 
@@ -39,40 +37,48 @@ def hmac_sha256(value: Any, key: Any, encoding: Any = "hex") -> str:
     raise FilterArgumentError(f'hmac_sha256: the encoding is "hex" or "base64", not {encoding!r}', token=None)
 
 
-def regex_match(value: Any, pattern: Any) -> bool:
+@with_context
+def jmespath(value: Any, expression: Any, *, context: RenderContext) -> Any:
+    """``{{ n1.items | jmespath: "[?price > `10`].name" }}``: what a JMESPath expression gives."""
+    try:
+        return search.compiled(text_of(expression))(json_value(value), _remaining(context))
+    except search.PathError as error:
+        raise FilterArgumentError(f"jmespath: {error}", token=None) from error
+
+
+@with_context
+def regex_match(value: Any, pattern: Any, *, context: RenderContext) -> bool:
     """``{{ n1.text | regex_match: "^a+$" }}``: whether an RE2 expression matches somewhere."""
-    return compiled(text_of(pattern)).search(encodable(text_of(value))) is not None
+    return compiled(text_of(pattern)).search(text_of(value), _remaining(context)) is not None
 
 
-def regex_replace(value: Any, pattern: Any, replacement: Any = "") -> str:
+@with_context
+def regex_replace(value: Any, pattern: Any, replacement: Any = "", *, context: RenderContext) -> str:
     r"""``{{ n1.text | regex_replace: "a+", "b" }}``: every match of an RE2 expression replaced; ``\1`` is a group."""
-    try:
-        changed: str = compiled(text_of(pattern)).sub(text_of(replacement), encodable(text_of(value)))
-    except re2.error as error:
-        raise FilterArgumentError(f"regex_replace: {error}", token=None) from error
-    return changed
+    return compiled(text_of(pattern)).replace(text_of(value), text_of(replacement), _remaining(context))
 
 
-@lru_cache(maxsize=512)
-def compiled(pattern: str, flags: str = "") -> Any:
-    """An RE2 expression; ``flags`` of ``i``, ``m`` and ``s`` mean what they mean between slashes.
-
-    Raises:
-        FilterArgumentError: if RE2 does not take it.
-    """
-    options = re2.Options()
-    options.log_errors = False
-    prefix = f"(?{flags})" if flags else ""
-    try:
-        return re2.compile(prefix + encodable(pattern), options)
-    except re2.error as error:
-        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise FilterArgumentError(f"{pattern!r} is no regular expression of RE2: {reason}", token=None) from error
+@with_context
+def regex_extract(value: Any, pattern: Any, group: Any = 0, *, context: RenderContext) -> str | None:
+    """``{{ n1.text | regex_extract: "id=([0-9]+)", 1 }}``: the first match or a group of it; nil if there is none."""
+    return compiled(text_of(pattern)).first(text_of(value), text_of(group), _remaining(context))
 
 
-def encodable(text: str) -> str:
-    """The text with every lone surrogate as ``?``, for libraries that take UTF-8 alone."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+@with_context
+def regex_extract_all(value: Any, pattern: Any, group: Any = 0, *, context: RenderContext) -> list[str | None]:
+    """``{{ n1.text | regex_extract_all: "#([a-z]+)", 1 }}``: every match, or a group of each."""
+    return compiled(text_of(pattern)).extracted(text_of(value), text_of(group), _remaining(context))
+
+
+@with_context
+def regex_split(value: Any, pattern: Any, *, context: RenderContext) -> list[str]:
+    """``{{ n1.text | regex_split: "[,;] *" }}``: the parts between the matches."""
+    return compiled(text_of(pattern)).split(text_of(value), _remaining(context))
+
+
+def _remaining(context: RenderContext) -> float:
+    """Seconds that the render has left: a filter that may take long is given no more, however many there are."""
+    return cast(Context, context).remaining()
 
 
 def _utf8(value: Any) -> bytes:
@@ -81,24 +87,27 @@ def _utf8(value: Any) -> bytes:
 
 @with_context
 def _date(value: Any, form: Any = "%Y-%m-%dT%H:%M:%SZ", zone: Any = "UTC", *, context: RenderContext) -> str:
-    return date(value, text_of(form), text_of(zone), run=context.scope.get("run"))
+    return dates.date(value, text_of(form), text_of(zone), run=context.scope.get("run"))
+
+
+@with_context
+def _carbon_date(
+    value: Any, form: Any = "iso", zone: Any = "UTC", *, context: RenderContext, timezone: Any = None
+) -> str:
+    name = text_of(zone if timezone is None else timezone)
+    return dates.carbon_date(value, text_of(form), name, run=context.scope.get("run"))
+
+
+@with_context
+def _carbon_condition(value: Any, condition: Any, *others: Any, context: RenderContext, timezone: Any = "UTC") -> bool:
+    run = context.scope.get("run")
+    return dates.carbon_condition(value, text_of(condition), *others, name=text_of(timezone), run=run)
 
 
 def _replaced(value: Any, old: Any = "", new: Any = "", *_: Any) -> int:
     text, target, put = text_of(value), text_of(old), text_of(new)
     count = text.count(target) if target else len(text) + 1
     return len(text) + count * (len(put) - len(target))
-
-
-def _regex_replaced(value: Any, pattern: Any = "", new: Any = "", *_: Any) -> int:
-    text, put = text_of(value), text_of(new)
-    # Matches do not overlap, so a reference such as \1 puts in all of the text once more at most.
-    most = len(text) * (1 + put.count("\\"))
-    if not put or most + (len(text) + 1) * len(put) <= limits.OUTPUT:
-        return most
-    room = max(0, limits.OUTPUT - most) // len(put) + 1
-    matches = sum(1 for _match in islice(compiled(text_of(pattern)).finditer(encodable(text)), room))
-    return most + matches * len(put)
 
 
 def _joined(value: Any, separator: Any = " ", *_: Any) -> int:
@@ -113,17 +122,22 @@ def _compared(value: Any, *_: Any) -> int:
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "json": json,
+    "jmespath": jmespath,
     "b64": b64,
     "date": _date,
+    "carbon_date": _carbon_date,
+    "carbon_condition": _carbon_condition,
     "hmac_sha256": hmac_sha256,
     "regex_match": regex_match,
     "regex_replace": regex_replace,
+    "regex_extract": regex_extract,
+    "regex_extract_all": regex_extract_all,
+    "regex_split": regex_split,
 }
 
 #: By filter: the characters of its result before it is made, where that can be many times its input.
 GUARDS: Final[Mapping[str, Callable[..., int]]] = {
     "replace": _replaced,
-    "regex_replace": _regex_replaced,
     "join": _joined,
     "uniq": _compared,
 }

@@ -1,11 +1,11 @@
 """Nodes of the simulation's workflows, which end as they are fated to."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.errors import StepFailedError
-from shared.nodes.base import Division, Outcome, StepContext, Terminate, TriggerContext, Wait
+from shared.nodes.base import Division, Outcome, StepContext, Terminate, TriggerContext, Wait, this_clock
 from tests.property.simulation_clock import VirtualClock
 from tests.property.simulation_graphs import Shape
 
@@ -40,7 +40,7 @@ class SimulatedNode:
     def trigger(self, context: TriggerContext) -> Outcome:
         return Outcome({"node": self.id, "run": context.run_id})
 
-    def run(self, scope: Mapping[str, Any]) -> Outcome:
+    def run(self, scope: Mapping[str, Any], now: Callable[[], datetime] = this_clock) -> Outcome:
         return self._end(scope, self._world.item, 1)
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.errors import StepFailedError
 from shared.nodes.registry import compile_node, default_registry
@@ -190,3 +192,59 @@ def test_a_bad_expression_from_a_template_fails_the_step() -> None:
     with pytest.raises(StepFailedError) as caught:
         node.run({"n1": {"p": "(((("}})
     assert caught.value.code == "invalid_regex"
+
+
+@pytest.mark.parametrize(
+    ("given", "operator", "value", "expected"),
+    [
+        (True, "is_true", None, True),
+        ("no", "is_true", None, False),
+        (0, "is_false", None, True),
+        ("ON", "equals", 1, True),
+        (False, "==", "false", True),
+        (True, "!=", True, False),
+        (None, "is_empty", None, True),
+        (False, "is_not_empty", None, True),
+    ],
+)
+def test_boolean_operators(given: Any, operator: str, value: Any, expected: bool) -> None:
+    """Each operator of booleans, for booleans and for what stands for one."""
+    data = {"input": given, "operator": operator, "value": value}
+    assert handle("boolean_condition", **data) == ("true" if expected else "false")
+
+
+@pytest.mark.parametrize("given", ["perhaps", 2, None, [], {}])
+def test_what_is_no_boolean_fails(given: Any) -> None:
+    """An input that is no boolean fails the step, naming the legal values."""
+    with pytest.raises(StepFailedError, match=r"^data\.input: .* legal: true, false") as caught:
+        handle("boolean_condition", input=given)
+    assert caught.value.code == "not_a_boolean"
+    assert [path for path, _ in faults("boolean_condition", input=1, operator="equals", value="perhaps")] == ["d.value"]
+
+
+def test_symbols_compare_text_too() -> None:
+    """Equality has its symbols for text as for numbers; a switch names the case whose value will not do."""
+    for operator, expected in (("==", "true"), ("=", "true"), ("!=", "false"), ("<>", "false")):
+        assert handle("string_condition", input="a", operator=operator, value="a") == expected
+    cases = [{"name": "a", "operator": ">", "value": "{{ n1.x }}"}]
+    node = compile_node("c", "switch_condition", {"input": 5, "cases": cases})
+    with pytest.raises(StepFailedError, match=r"^data\.cases\[0\]\.value: "):
+        node.run({"n1": {"x": "many"}})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text("aAbß", max_size=6), st.text("aAbß", max_size=3), st.integers(-9, 9), st.integers(-9, 9))
+def test_agrees_with_plain_python(text: str, part: str, one: int, other: int) -> None:
+    """Text and numbers compare as they do in Python."""
+    texts = {
+        "equals": text == part,
+        "contains": part in text,
+        "starts_with": text.startswith(part),
+        "ends_with": text.endswith(part),
+        "is_empty": not text,
+    }
+    for operator, expected in texts.items():
+        assert handle("string_condition", input=text, operator=operator, value=part) == str(expected).lower()
+    numbers = {">": one > other, "<=": one <= other, "==": one == other, "!=": one != other}
+    for operator, expected in numbers.items():
+        assert handle("number_condition", input=str(one), operator=operator, value=other) == str(expected).lower()

@@ -1,0 +1,133 @@
+"""Effect nodes against real servers on this machine: a client whose guard lets them through, and a call of a node."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from shared.egress.allow import parse_allow
+from shared.egress.client import EgressClient
+from shared.egress.guard import Guard
+from shared.errors import StepFailedError
+from shared.nodes.base import Outcome, StepContext
+from shared.nodes.registry import compile_node, default_registry
+
+NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
+Names = dict[str, Sequence[str]]
+
+
+def outward(names: Names | None = None, *, allow: str = "127.0.0.0/8") -> EgressClient:
+    """A client that may call this machine, and knows these names alone."""
+    known = {"localhost": ["127.0.0.1"], **(names or {})}
+
+    async def resolve(host: str) -> Sequence[str]:
+        return known.get(host, ())
+
+    return EgressClient(Guard(parse_allow(allow), resolve=resolve))
+
+
+async def called(
+    component: str,
+    data: dict[str, Any],
+    scope: dict[str, Any] | None = None,
+    *,
+    egress: Any = None,
+    seconds: float = 20.0,
+) -> Outcome:
+    """Call a node with this data, as the engine does."""
+    node = compile_node("n2", component, data)
+    async with outward() as own:
+        context = StepContext("r", "n2", "-", 1, "r:n2:-", NOW, seconds, egress or own)
+        return await node.call(scope or {}, context)
+
+
+async def failure_of(
+    component: str, data: dict[str, Any], scope: dict[str, Any] | None = None, **how: Any
+) -> StepFailedError:
+    """How a call of a node with this data fails."""
+    with pytest.raises(StepFailedError) as caught:
+        await called(component, data, scope, **how)
+    return caught.value
+
+
+def faults_of(component: str, data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The (path, message) of what is wrong with a node's data when it is saved."""
+    return [(fault.path, fault.message) for fault in default_registry().check(component, data, "d")[0]]
+
+
+def certified(name: str, folder: Path) -> ssl.SSLContext:
+    """A server's TLS context with a certificate of its own, for one name; the certificate lies in the folder."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return context
+
+
+def closed_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """An HTTP server that answers every request so; its URL without a slash at the end."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await answer(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[int]:
+    """The port of a server that takes connections and never says a word."""
+    over = asyncio.Event()
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        over.set()
+        server.close()
+        await server.wait_closed()
