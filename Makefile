@@ -55,7 +55,7 @@ drills: $(READY) ## Kill, stop and empty things while runs are in flight for STO
 
 lock: $(UV) ## Refresh requirements.lock from pyproject.toml (ARGS=--upgrade: to the newest versions).
 	$(UV) pip compile --quiet --python $(BIN)/python --universal --generate-hashes --python-version 3.11 \
-		--extra embedded --group dev --no-emit-index-url --custom-compile-command "make lock" \
+		--extra embedded --extra nodes --group dev --no-emit-index-url --custom-compile-command "make lock" \
 		$(ARGS) -o requirements.lock pyproject.toml
 
 peers-lock: $(UV) ## Refresh what `make bench-peers` measures (ARGS=--upgrade: to the newest versions).
