@@ -1,6 +1,7 @@
-"""Servers the workloads need, each a process of its own: `python -m tests.bench.servers receiver|accepting`.
+"""Servers the workloads need, each a process of its own: `python -m tests.bench.servers receiver|waves|accepting`.
 
-``receiver`` is what outbound calls reach: it answers 200 and costs as little as an asyncio server can.
+``receiver`` is what outbound calls reach: it answers 200 and costs as little as an asyncio server can. ``waves``
+answers likewise, 150 calls at a time, so that how many results share a commit is not up to how fast a machine is.
 ``accepting`` is a floor: aiohttp that answers 202 and does nothing.
 
 Each prints its port as one line and ends when its standard input does, so it never outlives whoever started it.
@@ -35,7 +36,8 @@ def split_message(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 
 class _Receiver(asyncio.Protocol):
-    def __init__(self) -> None:
+    def __init__(self, answer: Callable[[asyncio.WriteTransport], None]) -> None:
+        self._answer = answer
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,13 +47,46 @@ class _Receiver(asyncio.Protocol):
         self._buffer += data
         while (message := split_message(self._buffer)) is not None:
             self._buffer = message[2]
-            self._transport.write(_ANSWER)
+            self._answer(self._transport)
+
+
+class _Waves:
+    """Keeps answers back until a wave of them is due, or until no call has come for a while: those were the last."""
+
+    _SIZE = 150
+    _QUIET = 0.1
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.WriteTransport] = []
+        self._quiet: asyncio.TimerHandle | None = None
+
+    def call(self, transport: asyncio.WriteTransport) -> None:
+        self._waiting.append(transport)
+        if self._quiet is not None:
+            self._quiet.cancel()
+        if len(self._waiting) >= self._SIZE:
+            self._answer()
+        else:
+            self._quiet = asyncio.get_running_loop().call_later(self._QUIET, self._answer)
+
+    def _answer(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport in waiting:
+            transport.write(_ANSWER)
+
+
+async def _listening(answer: Callable[[asyncio.WriteTransport], None]) -> int:
+    server = await asyncio.get_running_loop().create_server(lambda: _Receiver(answer), "127.0.0.1", 0, backlog=1024)
+    port: int = server.sockets[0].getsockname()[1]
+    return port
 
 
 async def _receiver() -> int:
-    server = await asyncio.get_running_loop().create_server(_Receiver, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    return port
+    return await _listening(lambda transport: transport.write(_ANSWER))
+
+
+async def _waves() -> int:
+    return await _listening(_Waves().call)
 
 
 async def _accepting() -> int:
@@ -68,7 +103,11 @@ async def _accepting() -> int:
     return port
 
 
-_SERVERS: dict[str, Callable[[], Awaitable[int]]] = {"receiver": _receiver, "accepting": _accepting}
+_SERVERS: dict[str, Callable[[], Awaitable[int]]] = {
+    "receiver": _receiver,
+    "waves": _waves,
+    "accepting": _accepting,
+}
 
 
 async def _serve(name: str) -> None:

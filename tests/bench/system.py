@@ -189,9 +189,16 @@ class System:
 
 
 @asynccontextmanager
-async def running(folder: Path, *options: str, servers: Mapping[str, int] | None = None) -> AsyncIterator[System]:
-    """A system on a folder, started and connected; no process of it is left afterwards. See `System`."""
-    receiver = Server("receiver")
+async def running(
+    folder: Path, *options: str, servers: Mapping[str, int] | None = None, calling: str = "receiver"
+) -> AsyncIterator[System]:
+    """A system on a folder, started and connected; no process of it is left afterwards. See `System`.
+
+    Args:
+        folder, options, servers: see `System`.
+        calling: which of `tests.bench.servers` its outbound calls reach.
+    """
+    receiver = Server(calling)
     system = System(folder, receiver, *options, servers=servers)
     try:
         await system.start()

@@ -2,8 +2,9 @@
 
 How many runs share a commit or a message depends on how they come; 64 connections that send as answers come make
 batches of much the same size on a fast machine and on a slow one. Bounds leave room for that, and for a second's
-heartbeats and housekeeping, which a slow machine has more of beside as many runs. Calls and memory of single steps are
-held more closely in ``test_guard_calls.py``.
+heartbeats and housekeeping, which a slow machine has more of beside as many runs. Outbound calls are answered 150 at a
+time: where each is answered at once, the faster the disk the more commits. Calls and memory of single steps are held
+more closely in ``test_guard_calls.py``.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """600 runs of each on real processes, sent over 64 connections."""
 
     async def measure() -> Outcomes:
-        async with running(tmp_path_factory.mktemp("guard") / "data") as system:
+        async with running(tmp_path_factory.mktemp("guard") / "data", calling="waves") as system:
 
             async def of(graph: graphs.Graph) -> Outcome:
                 workflow = await prepare(system, graph)
@@ -89,7 +90,7 @@ def test_a_step_writes_little_to_the_log(outcomes: Outcomes) -> None:
     assert more / 8 <= 340
 
 
-@pytest.mark.parametrize(("name", "bound"), [("commits", 0.3), ("statements", 0.6), ("messages", 0.15), ("wal", 8200)])
+@pytest.mark.parametrize(("name", "bound"), [("commits", 0.25), ("statements", 0.5), ("messages", 0.15), ("wal", 8200)])
 def test_effects_share_their_commits(outcomes: Outcomes, name: str, bound: float) -> None:
     """Five calls, each durable before the next begins, of many runs together; one message brings them all."""
     assert _per_run(outcomes.calls, name) <= bound
