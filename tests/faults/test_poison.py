@@ -7,15 +7,17 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from deploy import processes
 from deploy.supervise import Child
 from scheduler.main import Scheduler
-from shared.broker import Announcer
+from shared.broker import EPOCH_KEY, Announcer
 from shared.config import Config, variables
 from shared.db import Clock, open_pool
 from shared.ingest import Ingest, Trigger
@@ -94,7 +96,14 @@ class Installation:
                 child.begin()
                 stack.callback(child.kill)
                 stack.push_async_callback(child.stop, 0.0)
+            await eventually(partial(_has_epoch, broker_url))
             yield one
+
+
+async def _has_epoch(broker_url: str) -> bool:
+    """Whether the scheduler has seen that the broker is new: until then it sends steps again, to be claimed first."""
+    async with Redis.from_url(broker_url) as broker:
+        return bool(await broker.exists(EPOCH_KEY))
 
 
 def _environment(settings: Config) -> Mapping[str, str]:
