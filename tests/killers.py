@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import worker.isolated
+import shared.apart.isolated
 import worker.main
 from shared.config import load
 from shared.nodes.base import Outcome, StepContext
@@ -68,7 +68,7 @@ def be_hanging() -> None:
 def be_apart() -> None:
     """Be what runs one node."""
     _apart.append(True)
-    worker.isolated.main(known())
+    shared.apart.isolated.main(known())
 
 
 async def _effect(data: ProbeData, context: StepContext) -> Outcome:

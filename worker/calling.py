@@ -5,12 +5,12 @@ from contextlib import nullcontext
 
 import structlog
 
+from shared.apart.isolated import timed_out
 from shared.errors import StepFailedError
 from shared.nodes.base import Outcome
+from shared.texts import BREAKAGES, internal_error
 from shared.timeouts import Timeouts
-from worker.isolated import timed_out
 from worker.isolation import is_apart
-from worker.texts import BREAKAGES, internal_error
 from worker.walk import Next, Walk
 
 _log = structlog.get_logger(__name__)

@@ -11,8 +11,8 @@ from shared.jsontext import encode
 from shared.states import RunStatus
 from shared.store.results import called_version, run_output
 from shared.store.taken import Loaded
+from shared.texts import brought_by
 from worker.plans import Plans
-from worker.texts import brought_by
 
 
 class Children:

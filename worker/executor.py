@@ -10,6 +10,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from shared.apart.forker import NotStartedError
+from shared.apart.processes import stopped
 from shared.broker import Announcer
 from shared.db import DATABASE_ERRORS
 from shared.errors import StepFailedError
@@ -23,10 +25,9 @@ from worker.calling import outcome_of
 from worker.capacity import Capacity
 from worker.children import Children
 from worker.commits import Commits
-from worker.forker import NotStartedError
 from worker.holdings import Abort, Held, LostError
 from worker.incarnation import Incarnation
-from worker.isolation import Isolation, hopeless, is_apart, is_suspect, stopped
+from worker.isolation import Isolation, hopeless, is_apart, is_suspect
 from worker.plans import Plans, UnknownNodeTypeError
 from worker.reader import Reader
 from worker.settling import Settling

@@ -16,7 +16,7 @@ from shared.graph.plan import Plan, PlanNode
 from shared.metrics import STEPS
 from shared.nodes.base import Division, Wait
 from shared.states import StepStatus, Waits
-from worker.texts import Texts, item_text
+from shared.texts import Texts, item_text
 
 _NOTHING: Final = Texts(None, None)
 #: The counter of attempts of a component that ended in one way, looked up by its labels once.

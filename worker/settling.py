@@ -14,11 +14,11 @@ from shared.db import DATABASE_ERRORS
 from shared.lanes import Doorbell, Reference
 from shared.states import RunStatus, StepStatus
 from shared.store.taken import give_up, release
+from shared.texts import internal_error
 from worker.commits import Commits
 from worker.holdings import Held
 from worker.incarnation import Incarnation
 from worker.isolation import Isolation, is_apart
-from worker.texts import internal_error
 from worker.walk import Next, Walk
 
 _log = structlog.get_logger(__name__)

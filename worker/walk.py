@@ -24,10 +24,7 @@ from shared.links import Links
 from shared.nodes.base import Outcome, StepContext
 from shared.states import RunStatus, StepStatus
 from shared.store.taken import Loaded
-from worker.pending import Pending
-from worker.plans import Blueprint
-from worker.scope import Scope
-from worker.texts import (
+from shared.texts import (
     BREAKAGES,
     brought_by,
     internal_error,
@@ -37,6 +34,9 @@ from worker.texts import (
     texts_of,
     texts_of_failure,
 )
+from worker.pending import Pending
+from worker.plans import Blueprint
+from worker.scope import Scope
 
 #: Python looks the members of an enumeration up at 0.1 microseconds each, several times a step.
 _EFFECT: Final = Mode.EFFECT

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import StepFailedError
 from shared.nodes.base import Outcome, Terminate
-from worker.texts import (
+from shared.texts import (
     MAX_BODY,
     MAX_INPUT,
     MAX_MESSAGE,

@@ -1,4 +1,6 @@
-"""Calls of nodes, each in a process of its own: ``python -m worker.isolated PARENT``, started by `worker.isolation`.
+"""Calls of nodes, each in a process of its own: ``python -m shared.apart.isolated PARENT``.
+
+`shared.apart.processes` starts it.
 
 This process only forks, so that a call costs no start of Python. By its standard input, a socket, it is handed one more
 socket per call. The fork reads a `Request` as JSON from that, writes the line ``ready PID``, and then one answer,
@@ -28,10 +30,12 @@ from shared.errors import StepFailedError
 from shared.jsontext import decode, encode, to_bytes
 from shared.nodes.base import CompiledNode, StepContext, TriggerContext
 from shared.nodes.registry import Registry, default_registry
-from worker.texts import BREAKAGES, internal_error
+from shared.texts import BREAKAGES, internal_error
 
 #: Bytes of address space: a node that eats memory fails here before the machine is short of it.
 MEMORY: Final = 2 * 1024**3
+#: Bytes of an answer, unless a request says otherwise: what an iterator may go over as JSON.
+LARGEST: Final = 64 * 1024**2
 #: Before the number of a process; from here on whatever ends it is the node's doing.
 READY: Final = b"ready "
 _PR_SET_PDEATHSIG: Final = 1
@@ -47,6 +51,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
         scope: what templates see; None for a trigger.
         context: the fields of a `StepContext` (without its client) or of a `TriggerContext`; None for a pure node.
         egress_allow, egress_proxy: as configured.
+        niceness: how much it gives way to other processes, 0 to 19.
+        largest: bytes of the answer's JSON; a larger one is a failed call.
     """
 
     node_id: str
@@ -57,6 +63,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     context: dict[str, Any] | None = None
     egress_allow: str = ""
     egress_proxy: str = ""
+    niceness: int = 0
+    largest: int = LARGEST
 
 
 def main(registry: Registry | None = None) -> None:
@@ -116,6 +124,7 @@ def _answer_call(call: socket.socket, forker: int, registry: Registry) -> NoRetu
     with suppress(OSError, ValueError):  # the worker hung up
         with call.makefile("rb") as text:
             request = msgspec.convert(decode(text.read()), Request)
+        os.nice(request.niceness)
         call.sendall(READY + f"{os.getpid()}\n".encode())
         call.sendall(to_bytes(encode(asyncio.run(_answer(request, registry)))))
         status = 0
@@ -144,12 +153,18 @@ async def _answer(request: Request, registry: Registry) -> dict[str, Any]:
         result = await _result(request, registry.compile(request.node_id, request.component, request.data))
         # Here and not later: a result that cannot be written down is this node's fault.
         built = {"type": type(result).__name__, "result": msgspec.to_builtins(result)}
-        encode(built)
+        _limit(encode(built), request.largest)
     except StepFailedError as error:
         return _failed(error)
     except (*BREAKAGES, asyncio.CancelledError) as error:
         return _failed(internal_error(error))
     return built
+
+
+def _limit(text: str, largest: int) -> None:
+    if len(text) > largest:
+        message = f"What the node gives is over {largest:,} bytes of JSON, the limit."
+        raise StepFailedError("output_too_large", message)
 
 
 def _failed(error: StepFailedError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The process that forks for steps that run apart; `worker.isolated` is its other side."""
+"""The process that forks for steps that run apart; `shared.apart.isolated` is its other side."""
 
 import asyncio
 import socket

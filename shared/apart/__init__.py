@@ -1,0 +1,1 @@
+"""Calls of nodes in processes of their own: what they do to their process, they do to no other."""

@@ -1,0 +1,206 @@
+"""Runs single calls of nodes in child processes: this side of `shared.apart.isolated`."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import msgspec
+
+from shared.apart.forker import Forker, NotStartedError
+from shared.apart.isolated import READY, Request
+from shared.errors import StepFailedError
+from shared.jsontext import decode, encode, to_bytes
+from shared.nodes import base
+
+#: The program that forks, before its argument.
+COMMAND: Final = (sys.executable, "-P", "-m", "shared.apart.isolated")
+#: Seconds that a child has to answer, besides an effect's own timeout.
+PATIENCE: Final = 30.0
+#: No `Retry.on` names it: crashes do not use attempts up, and are not tried again by them.
+CRASH: Final = "crash"
+#: Seconds that it has to start.
+_START: Final = 60.0
+
+
+def crashed(message: str) -> StepFailedError:
+    """The failure of a step that a crash ended."""
+    return StepFailedError("worker_crashed", message, category=CRASH)
+
+
+def stopped() -> StepFailedError:
+    """The failure of a step that a worker aborted at its end, and that is not to be called again."""
+    message = 'The worker was stopped before the step ended; "on_crash": "fail" forbids another call.'
+    return StepFailedError("worker_stopped", message, category=CRASH)
+
+
+class Processes:
+    """Runs calls in child processes. Belongs to the event loop it is made on, whose thread starts the children.
+
+    Args:
+        command: the program, before its argument; it answers as `shared.apart.isolated` does.
+        egress_allow, egress_proxy: as configured.
+        patience: see `PATIENCE`.
+        idle: seconds without a call after which what forks is ended; None: it stays.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] = COMMAND,
+        *,
+        egress_allow: str = "",
+        egress_proxy: str = "",
+        patience: float = PATIENCE,
+        idle: float | None = None,
+    ) -> None:
+        self._command = [*command, str(os.getpid())]
+        self._egress = {"egress_allow": egress_allow, "egress_proxy": egress_proxy}
+        self._patience = patience
+        self._idle = idle
+        self._rest: asyncio.TimerHandle | None = None
+        self._under_way = 0
+        self._forker: Forker | None = None
+        self._starting = asyncio.Lock()
+        self._running: set[int] = set()
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Kill the children, and start none any more."""
+        self.is_closed = True
+        if self._rest is not None:
+            self._rest.cancel()
+        for child in self._running:
+            _kill(child)
+        self._end_forker()
+
+    async def perform(self, request: Request, seconds: float) -> Any:
+        """Run one request in a child.
+
+        Args:
+            request: what to call.
+            seconds: the child's own time limit.
+
+        Raises:
+            StepFailedError: what the node failed with; ``worker_crashed`` if the child ended without an answer.
+            NotStartedError: if the child was not there for the node.
+        """
+        request = msgspec.structs.replace(request, **self._egress)
+        text = to_bytes(encode(msgspec.to_builtins(request)))
+        if self.is_closed:
+            raise stopped()
+        with self._awake():
+            forker = await self._forked()
+            try:
+                answer = await self._asked(forker, text, seconds + self._patience)
+            except NotStartedError:
+                forker.close()  # whatever it has; the next call starts another
+                raise
+        if self.is_closed:
+            raise stopped()  # it did not crash: it was killed
+        return _read(answer)
+
+    @contextmanager
+    def _awake(self) -> Iterator[None]:
+        """What forks is kept while a call is under way, and rests some time after the last."""
+        self._under_way += 1
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._idle is not None and not self._under_way and not self.is_closed:
+                self._rest = asyncio.get_running_loop().call_later(self._idle, self._end_forker)
+
+    def _end_forker(self) -> None:
+        if self._forker is not None:
+            self._forker.close()
+
+    async def _asked(self, forker: Forker, text: bytes, patience: float) -> bytes:
+        """What a fork answers, and the line with its status."""
+        answers, requests = await forker.connect()
+        child = 0
+        try:
+            child = await _started(answers, requests, text)
+            self._running.add(child)
+            async with asyncio.timeout(patience):
+                return await answers.read()
+        except TimeoutError:
+            raise crashed("The step hangs: it did not end in a process of its own, and was killed.") from None
+        finally:
+            self._running.discard(child)
+            if child:
+                _kill(child)
+                os.close(child)
+            requests.close()
+
+    async def _forked(self) -> Forker:
+        """What starts children; it is started with the first, and again should it have died."""
+        async with self._starting:
+            if self._forker is None or self._forker.is_gone:
+                if self._forker is not None:
+                    self._forker.close()
+                try:
+                    self._forker = await Forker.start(self._command)
+                except OSError as error:
+                    raise NotStartedError(str(error)) from error
+            return self._forker
+
+
+def fields_of(context: msgspec.Struct | None) -> dict[str, Any] | None:
+    """The fields of a `StepContext` or a `TriggerContext` as a `Request` takes them."""
+    if context is None:
+        return None
+    names = [name for name in context.__struct_fields__ if name != "egress"]
+    return {name: msgspec.to_builtins(getattr(context, name)) for name in names}
+
+
+async def _started(answers: asyncio.StreamReader, requests: asyncio.StreamWriter, text: bytes) -> int:
+    """Hand a child its request, and wait until the node's turn has come; a handle of the process, 0 if it has ended."""
+    try:
+        async with asyncio.timeout(_START):
+            requests.write(text)
+            await requests.drain()
+            requests.write_eof()
+            line = await answers.readline()
+    except (TimeoutError, OSError) as error:
+        raise NotStartedError(str(error)) from error
+    if not line.startswith(READY):
+        raise NotStartedError("it ended before")
+    try:
+        return os.pidfd_open(int(line.removeprefix(READY)))
+    except ProcessLookupError:  # it has ended already
+        return 0
+
+
+def _kill(child: int) -> None:
+    """End a child, if it has not ended by itself."""
+    with suppress(OSError):
+        signal.pidfd_send_signal(child, signal.SIGKILL)
+
+
+def _read(told: bytes) -> Any:
+    answer, end, status = told.rpartition(b"\n")
+    if not end:
+        raise NotStartedError("what forks was ended")  # or it would have told how the child ended
+    try:
+        read = decode(answer)
+        if "failed" in read:
+            raise StepFailedError(**_arguments(read["failed"]))
+        return msgspec.convert(read["result"], getattr(base, read["type"]))
+    except (ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError):
+        raise crashed(f"The step ended the process of its own that it ran in ({_how(int(status))}).") from None
+
+
+def _how(status: int) -> str:
+    with suppress(ValueError, TypeError):
+        return signal.Signals(-status).name
+    return f"status {status}"
+
+
+def _arguments(failure: Mapping[str, Any]) -> dict[str, Any]:
+    return {**failure, "code": str(failure["code"]), "message": str(failure["message"])}
