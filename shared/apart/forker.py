@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 
 
 class NotStartedError(BaseException):
@@ -58,7 +57,9 @@ class Forker:
 
     def close(self) -> None:
         """End it, and with it every fork."""
+        if self._closed:
+            return
         self._closed = True
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        # Not `kill`: a loop that ends before it hears of the process's end would leave the transport open.
+        self._process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 — there is no other way to it
         self._control.close()
