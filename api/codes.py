@@ -36,6 +36,10 @@ ERRORS: Final[Mapping[str, str]] = {
         "An Idempotency-Key belongs to one request. This one was used with another body in the last 24 hours: take a "
         "fresh key."
     ),
+    "ingest_busy": (
+        "More triggers come in than this process can store now. Nothing was started. Repeat the request after "
+        "the number of seconds in Retry-After."
+    ),
     "internal_error": (
         "Something broke in the service, and it is not the request's fault. The service's log tells more under the "
         "request id of the answer (X-Request-Id)."

@@ -16,6 +16,7 @@ from shared.store.duties import Count
 
 _BATCH: Final = 500
 _JOINS: Final = 5000
+_KEYS: Final = 5000
 #: Deleted workflows that one turn works on.
 _WORKFLOWS: Final = 20
 
@@ -53,6 +54,10 @@ class Housekeeping:
     async def idempotency(self) -> bool:
         """Remove answers that were kept long enough."""
         return await self._some(sweep.old_idempotency, _BATCH)
+
+    async def dedupe(self) -> bool:
+        """Remove dedupe keys that no trigger is a repeat of any more."""
+        return await self._some(sweep.old_dedupe, _KEYS)
 
     async def incarnations(self) -> bool:
         """Remove incarnations that have been dead for a day."""

@@ -113,6 +113,7 @@ class Scheduler:
             Duty("joins", 5.0, keeping.joins),
             Duty("clock", 30.0, self._sync_clock),
             Duty("idempotency", _MINUTE, keeping.idempotency),
+            Duty("dedupe", 30.0, keeping.dedupe),
             Duty("incarnations", _MINUTE, keeping.incarnations),
             Duty("partitions", 10 * _MINUTE, keeping.partitions),
             Duty("hidden_runs", _MINUTE, retention.hidden),

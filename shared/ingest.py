@@ -22,7 +22,7 @@ from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock,
 from shared.errors import UnavailableError
 from shared.ids import Mint, Prefix, encode
 from shared.lanes import LIGHT_SHARE, Doorbell, Reference
-from shared.metrics import BATCH_SECONDS, BATCH_SIZE, RUNS_STARTED
+from shared.metrics import BATCH_SECONDS, BATCH_SIZE, DEDUPE_HITS, RUNS_STARTED
 from shared.queries import load
 from shared.states import TriggerType
 
@@ -45,6 +45,10 @@ _BULK_SECONDS = 2.0
 #: Characters of payloads after which a batch is full, since both ends copy the arguments of a statement several times:
 #: 512 payloads of 1 MB would be half a gigabyte a copy. Smaller batches are cheaper by the byte, and more commits.
 _BATCH_CHARACTERS = 4 * 1024 * 1024
+#: Triggers that may wait for a batch, and characters of their payloads, past which callers are told to come back: they
+#: wait in this process's memory.
+_MOST_WAITING = 10_000
+_MOST_CHARACTERS = 64 * 1024 * 1024
 
 
 class Trigger(NamedTuple):
@@ -58,6 +62,7 @@ class Trigger(NamedTuple):
         rerun_of: the run it repeats.
         version: None for the current one.
         trigger_node: of ``version``, if that is given.
+        dedupe_key: what a repeat within 24 hours has in common with it, at most 255 characters; None for no such thing.
     """
 
     workflow_id: UUID
@@ -71,10 +76,16 @@ class Trigger(NamedTuple):
     rerun_of: UUID | None = None
     version: int | None = None
     trigger_node: str | None = None
+    dedupe_key: str | None = None
 
 
 class Accepted(NamedTuple):
-    """A run that is durable; ``doorbell`` is the message to send for it, None if it waits for a top-up."""
+    """A run that is durable.
+
+    Attributes:
+        doorbell: the message to send for it; None if it waits for a top-up, or is no new run.
+        is_repeat: it is the run of an earlier trigger with the same dedupe key.
+    """
 
     run_id: UUID
     workspace_id: UUID
@@ -82,6 +93,7 @@ class Accepted(NamedTuple):
     version: int
     created_at: datetime
     doorbell: Doorbell | None
+    is_repeat: bool = False
 
 
 class _Row(NamedTuple):
@@ -183,6 +195,7 @@ class Ingest:
             select=_next_batch,
             is_crowd=lambda rows: len(rows) >= CROWD,
         )
+        self._characters = 0
         self._traffic = asyncio.Event()
         self._poll = asyncio.create_task(self._keep_counting())
 
@@ -193,14 +206,21 @@ class Ingest:
             None if the workflow is gone, inactive, or no longer has the trigger's webhook token.
 
         Raises:
-            UnavailableError: if Postgres stayed away; the run may exist all the same.
+            UnavailableError: if Postgres stayed away, when the run may exist all the same; or ``ingest_busy`` if too
+                much waits already.
         """
+        size = len(trigger.payload)
+        if self._batcher.backlog >= _MOST_WAITING or self._characters + size > _MOST_CHARACTERS:
+            raise UnavailableError("ingest_busy", "More triggers come in than can be stored; come back.", retry_after=1)
+        self._characters += size
         try:
             return await self._batcher.submit(self._row(trigger))
         except (*CONNECTION_ERRORS, *PASSING_ERRORS) as error:  # a full disk among them
             raise UnavailableError(
                 "database_unavailable", "The database did not answer; repeat the request.", retry_after=2
             ) from error
+        finally:
+            self._characters -= size
 
     async def accept_on(self, connection: Executes, trigger: Trigger) -> Accepted | None:
         """Like `accept`, inside the caller's transaction; call `announce` after its commit."""
@@ -246,7 +266,12 @@ class Ingest:
     async def _insert(self, connection: Executes, rows: Sequence[_Row], *, uncertain: bool) -> list[Accepted | None]:
         if not rows:
             return []
-        records = await connection.fetch(_SQL["accept"], *zip(*[row.columns for row in rows], strict=True))
+        columns = zip(*[row.columns for row in rows], strict=True)
+        keys = [row.trigger.dedupe_key for row in rows]
+        if keys.count(None) == len(keys):
+            records = await connection.fetch(_SQL["accept"], *columns)
+        else:
+            records = await connection.fetch(_SQL["accept_once"], *columns, keys)
         made = {record["id"]: record for record in records}
         if uncertain and len(made) < len(rows):
             missing = [row.run_id for row in rows if row.run_id not in made]
@@ -283,6 +308,18 @@ def _next_batch(waiting: Waiting[_Row, Accepted | None], limit: int) -> list[Ent
 def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:
     if record is None:
         return None
+    first_run: UUID | None = record.get("first_run")
+    if first_run is not None:
+        DEDUPE_HITS.inc()
+        return Accepted(
+            first_run,
+            record["workspace_id"],
+            record["workflow_id"],
+            record["version"],
+            record["created_at"],
+            None,
+            True,
+        )
     _STARTED[row.trigger.trigger_type].inc()
     doorbell = None
     if row.sent:

@@ -12,6 +12,7 @@
 | edgewise_batch_size | histogram | batch | units of one commit: ingest, advance, claim |
 | edgewise_batch_seconds | histogram | batch | how long a commit took |
 | edgewise_webhook_requests_total | counter | outcome | accepted, not_found, inactive, invalid, limited, unavailable |
+| edgewise_dedupe_hits_total | counter | | triggers that were repeats: they were told the run of the first |
 | edgewise_schedule_slots_total | counter | outcome | slots of schedules: fired, missed (once an outage of a workflow) |
 | edgewise_schedule_lag_seconds | histogram | | from a slot to its run being accepted |
 | edgewise_backlog_steps | gauge | priority, state | open steps that are ready: sent, unsent |
@@ -50,6 +51,7 @@ STEP_WAIT: Final = Histogram("edgewise_step_wait_seconds", "From ready to starte
 BATCH_SIZE: Final = Histogram("edgewise_batch_size", "Units of one commit.", ["batch"], buckets=_SIZES)
 BATCH_SECONDS: Final = Histogram("edgewise_batch_seconds", "How long a commit took.", ["batch"], buckets=_FAST)
 WEBHOOK_REQUESTS: Final = Counter("edgewise_webhook_requests", "Webhook requests.", ["outcome"])
+DEDUPE_HITS: Final = Counter("edgewise_dedupe_hits", "Triggers that were repeats of an earlier one.")
 SCHEDULE_SLOTS: Final = Counter("edgewise_schedule_slots", "Slots of schedules.", ["outcome"])
 SCHEDULE_LAG: Final = Histogram("edgewise_schedule_lag_seconds", "From a slot to its run.", buckets=_FAST)
 BACKLOG_STEPS: Final = Gauge("edgewise_backlog_steps", "Open steps that are ready.", ["priority", "state"])

@@ -73,6 +73,10 @@ CREATE TABLE workflows (
     error_workflow_id   uuid,
     run_timeout         integer NOT NULL DEFAULT 3600 CHECK (run_timeout >= 1),    -- seconds; the least of all versions
     keep_runs_days      integer CHECK (keep_runs_days >= 1),         -- the workflow's own retention, a setting that is read live
+    previous_token_hash bytea CHECK (length(previous_token_hash) = 32),
+                                         -- SHA-256 of the token before the last rotation; it works until then:
+    previous_token_until timestamptz,
+    CONSTRAINT workflows_previous_token CHECK ((previous_token_hash IS NULL) = (previous_token_until IS NULL)),
     CHECK ((webhook_token_hash IS NULL) = (webhook_token IS NULL)),
     CHECK (next_run_at IS NULL OR schedule_type <> 'manual')
 ) WITH (fillfactor = 80);  -- a slot moves next_run_at, which is indexed: on the same page that is logged as a difference
@@ -80,6 +84,7 @@ CREATE INDEX workflows_by_workspace ON workflows (workspace_id, id) WHERE delete
 CREATE INDEX workflows_due ON workflows (next_run_at) WHERE is_active AND deleted_at IS NULL AND next_run_at IS NOT NULL;
 -- Partial, for each slot of a schedule writes into every index that its workflow is in.
 CREATE UNIQUE INDEX workflows_by_token ON workflows (webhook_token_hash) WHERE webhook_token_hash IS NOT NULL;
+CREATE UNIQUE INDEX workflows_by_previous_token ON workflows (previous_token_hash) WHERE previous_token_hash IS NOT NULL;
 CREATE INDEX workflows_deleted ON workflows (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX workflows_keeping ON workflows (id) WHERE keep_runs_days IS NOT NULL;
 
@@ -96,6 +101,7 @@ CREATE TABLE workflow_versions (
     created_at    timestamptz NOT NULL DEFAULT now(),
     created_by    text NOT NULL,
     run_timeout   integer NOT NULL DEFAULT 3600 CHECK (run_timeout >= 1),          -- seconds of active time
+    webhook       text,                  -- what its webhook trigger asks of requests, JSON; null: nothing
     PRIMARY KEY (workflow_id, version)
 );
 
@@ -310,6 +316,39 @@ CREATE TABLE dedupe (
     PRIMARY KEY (workflow_id, key)
 );
 CREATE INDEX dedupe_old ON dedupe (created_at);
+
+-- Requests to webhooks that made no run: repeats, handshakes, and those that were refused. What made one is its run's row.
+CREATE TABLE deliveries (
+    id            uuid PRIMARY KEY,      -- a UUIDv7: it says when the request came
+    workspace_id  uuid NOT NULL,
+    workflow_id   uuid NOT NULL,
+    run_id        uuid,                  -- of a repeat, the first one's run
+    status        smallint NOT NULL,     -- what it was answered with
+    outcome       text NOT NULL,
+    code          text,                  -- of the error it was answered with
+    request       text,                  -- like a run's payload; null if it was not kept
+    whole         boolean NOT NULL       -- whether the body is all there, so that it can be replayed
+);
+CREATE INDEX deliveries_by_workflow ON deliveries (workflow_id, id);
+
+-- Replays of many deliveries; the scheduler works them off from the oldest delivery up, so many a second.
+CREATE TABLE delivery_replays (
+    id            uuid PRIMARY KEY,
+    workspace_id  uuid NOT NULL,
+    workflow_id   uuid NOT NULL,
+    filter        text NOT NULL,
+    above         uuid NOT NULL,         -- what has a greater id is still to be looked at,
+    below         uuid NOT NULL,         -- as long as it is less than this
+    per_second    integer NOT NULL CHECK (per_second BETWEEN 1 AND 100),
+    next_at       timestamptz NOT NULL DEFAULT now(),   -- the next batch is not made before
+    matched       integer NOT NULL DEFAULT 0,
+    done          integer NOT NULL DEFAULT 0,
+    failed        integer NOT NULL DEFAULT 0,
+    created_by    text NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    completed_at  timestamptz
+);
+CREATE INDEX delivery_replays_open ON delivery_replays (next_at) WHERE completed_at IS NULL;
 
 CREATE TABLE idempotency (
     workspace_id  uuid NOT NULL REFERENCES workspaces,

@@ -55,6 +55,13 @@ DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency WHERE created_at < now() - interval '24 hours'
     ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED));
 
+-- name: old_dedupe
+-- Removes at most $1 dedupe keys older than 24 hours, which no trigger is a repeat of any more.
+DELETE FROM dedupe WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM dedupe WHERE created_at < now() - interval '24 hours'
+    ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED))
+  AND created_at < now() - interval '24 hours';
+
 -- name: old_incarnations
 -- Removes at most $1 incarnations that died more than a day ago and hold nothing.
 DELETE FROM incarnations WHERE id = ANY (ARRAY(

@@ -56,6 +56,11 @@ async def old_idempotency(connection: Connection, limit: int) -> int:
     return changed(await connection.execute(_SQL["old_idempotency"], limit))
 
 
+async def old_dedupe(connection: Connection, limit: int) -> int:
+    """Remove dedupe keys older than 24 hours; gives how many."""
+    return changed(await connection.execute(_SQL["old_dedupe"], limit))
+
+
 async def old_incarnations(connection: Connection, limit: int) -> int:
     """Remove incarnations that have been dead for a day and hold nothing; gives how many."""
     return changed(await connection.execute(_SQL["old_incarnations"], limit))

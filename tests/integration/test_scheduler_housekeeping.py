@@ -135,6 +135,17 @@ async def test_kept_answers_go_after_a_day(database, database_url, broker_url):
     assert [kept["key"] for kept in await database.fetch("SELECT key FROM idempotency")] == ["new"]
 
 
+async def test_dedupe_keys_go_after_a_day(database, database_url, broker_url):
+    """Those older than 24 hours are removed; younger ones still find repeats."""
+    flow = await add_workflow(database)
+    row = {"workspace_id": mint.uuid(), "workflow_id": flow, "run_id": mint.uuid()}
+    for key, hours in (("old", 25), ("new", 23)):
+        await insert(database, "dedupe", [{**row, "key": key, "created_at": await ago(database, hours * 3600)}])
+    async with pair(database_url, broker_url) as (one, two):
+        await exhaust(one.housekeeping.dedupe, two.housekeeping.dedupe)
+    assert [kept["key"] for kept in await database.fetch("SELECT key FROM dedupe")] == ["new"]
+
+
 async def test_incarnations_go_a_day_after_their_death(database, database_url, broker_url):
     """Unless they hold something, which rescue has to give back first."""
     day = 24 * 3600
