@@ -60,6 +60,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str, _doc("Internal targets that outbound calls may reach: CIDRs, hosts or host:port, comma-separated.")
     ] = ""
     egress_proxy: Annotated[str, _doc("The HTTP proxy for outbound calls. Empty: none.")] = ""
+    egress_per_host: Annotated[
+        int, _doc("Calls at the same time to one host and port, for each workspace in one worker.", ge=1, le=100_000)
+    ] = 128
+    egress_breaker_failures: Annotated[
+        int, _doc("Calls in a row without an answer after which a host is left alone for a while; 0: never.", ge=0)
+    ] = 10
+    egress_breaker_seconds: Annotated[
+        float, _doc("For how long such a host is left alone before one call tries it again.", ge=0.1, le=3600)
+    ] = 15.0
     lease_seconds: Annotated[
         float, _doc("How long a silent worker keeps its steps before others take them.", ge=1, le=600)
     ] = 6.0

@@ -24,7 +24,8 @@
 | edgewise_incarnations_lost_total | counter | | times this worker found itself declared dead |
 | edgewise_poison_steps_total | counter | | steps that ran in a process of their own, since workers died with them |
 | edgewise_slots_in_use | gauge | | references this worker holds |
-| edgewise_egress_total | counter | outcome | outbound requests: ok, refused, timeout, network, too_large |
+| edgewise_egress_total | counter | outcome | outbound calls: ok, refused, timeout, network, too_large, open (breaker) |
+| edgewise_egress_hosts_total | counter | change | breakers of hosts: opened, closed; calls queued for a host's limit |
 | edgewise_broker_errors_total | counter | operation | failures of the broker: enqueue, fetch, ack, requeue, inspect |
 | edgewise_duty_seconds | histogram | duty | how long a duty of the scheduler took |
 | edgewise_duty_errors_total | counter | duty | duties that failed and will be tried again |
@@ -64,6 +65,7 @@ INCARNATIONS_LOST: Final = Counter("edgewise_incarnations_lost", "Times this wor
 POISON_STEPS: Final = Counter("edgewise_poison_steps", "Steps that ran in a process of their own.")
 SLOTS_IN_USE: Final = Gauge("edgewise_slots_in_use", "References this worker holds.")
 EGRESS: Final = Counter("edgewise_egress", "Outbound requests.", ["outcome"])
+EGRESS_HOSTS: Final = Counter("edgewise_egress_hosts", "What gates of hosts did.", ["change"])
 BROKER_ERRORS: Final = Counter("edgewise_broker_errors", "Failures of the broker.", ["operation"])
 DUTY_SECONDS: Final = Histogram("edgewise_duty_seconds", "How long a duty took.", ["duty"], buckets=_FAST)
 DUTY_ERRORS: Final = Counter("edgewise_duty_errors", "Duties that failed.", ["duty"])

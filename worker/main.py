@@ -17,9 +17,10 @@ from shared.db import DATABASE_ERRORS, Clock, keep_in_step
 from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
+from shared.egress.hosts import Limits
 from shared.ids import Mint
 from shared.links import Links
-from shared.metrics import EGRESS
+from shared.metrics import EGRESS, EGRESS_HOSTS
 from shared.nodes.registry import default_registry
 from shared.probes import serve_probes
 from shared.vault import parse_keys
@@ -76,7 +77,9 @@ class Worker:
             Guard(parse_allow(config.egress_allow)),
             limit=config.worker_slots,
             proxy=config.egress_proxy or None,
+            limits=Limits(config.egress_per_host, config.egress_breaker_failures, config.egress_breaker_seconds),
             on_result=lambda outcome: _calls(outcome).inc(),
+            on_change=lambda change: EGRESS_HOSTS.labels(change).inc(),
         )
         self._announcer = Announcer(config.broker_url)
         self.capacity = Capacity(config.worker_slots)

@@ -395,5 +395,5 @@ class Walk:
             idempotency_key=f"{self._scope.run_id}:{node.id}:{self._item}",
             now=self._tools.clock.now(),
             timeout=node.timeout,
-            egress=self._tools.egress,
+            egress=self._tools.egress and self._tools.egress.of(self.loaded.workspace_id.int),
         )

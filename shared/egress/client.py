@@ -3,41 +3,45 @@
 A hop is parsed, admitted by the guard and sent; the connection is made to the addresses that were admitted, without a
 second lookup, while TLS and the Host header keep the name. A pooled connection leads to an address that was checked
 when it was made, for the same scheme, host and port, under an allow-list that does not change while the process lives;
-the host's current addresses are checked again before it is reused.
+the host's current addresses are checked again before it is reused. Before each hop stands the gate of its host, which
+limits calls at the same time and lets none out while the host does not answer (`shared.egress.hosts`).
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Self
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Literal, Self
 
 import aiohttp
 
 from shared.egress.answer import Answer, Sender, network_error, read_body
+from shared.egress.call import Call
 from shared.egress.direct import Direct
 from shared.egress.fields import decoded, text_of
 from shared.egress.guard import Guard
 from shared.egress.hop import MAX_REDIRECTS, Hop, first_hop, next_hop
-from shared.egress.interface import EgressResponse, Pinned
-from shared.egress.pinned import pin
+from shared.egress.hosts import Change, Gate, Hosts, Limits
+from shared.egress.interface import Egress, EgressResponse, Pinned
+from shared.egress.pinned import pin, target_of
 from shared.egress.proxied import Proxied
+from shared.egress.target import Target
 from shared.errors import StepFailedError
 from shared.timeouts import Timeouts
 
-Outcome = Literal["ok", "refused", "timeout", "network", "too_large"]
+Outcome = Literal["ok", "refused", "timeout", "network", "too_large", "open"]
 
-_OUTCOMES: dict[str, Outcome] = {
+_OUTCOMES: Final[dict[str, Outcome]] = {
     "timeout": "timeout",
     "network_error": "network",
     "response_too_large": "too_large",
+    "circuit_open": "open",
 }
-
-
-class _Terms(NamedTuple):
-    """What the caller wants of every hop; see `shared.egress.interface`."""
-
-    follow_redirects: bool
-    verify_tls: bool
-    max_bytes: int
+#: The part of its time after which a call that is ended from outside counts as timed out: a step's own timeout is as
+#: long as its call's, and began a moment earlier.
+_ALL_BUT: Final = 0.95
+#: Of a visit any other error is what the host said.
+_REFUSALS: Final = frozenset(("egress_refused", "invalid_host"))
 
 
 class EgressClient:
@@ -49,7 +53,9 @@ class EgressClient:
         keep_alive: seconds an idle connection is kept.
         proxy: URL of an HTTP proxy for everything. Targets are still checked here, by name and address, but the proxy
             looks the name up once more, so it should refuse internal addresses itself.
+        limits: what one host is asked to bear.
         on_result: told how each request ended, for a metric.
+        on_change: told of breakers and of calls that wait for a place, likewise.
     """
 
     def __init__(
@@ -59,12 +65,15 @@ class EgressClient:
         limit: int = 256,
         keep_alive: float = 15.0,
         proxy: str | None = None,
+        limits: Limits | None = None,
         on_result: Callable[[Outcome], None] | None = None,
+        on_change: Callable[[Change], None] | None = None,
     ) -> None:
         self._guard = guard
         self._limit = limit
         self._keep_alive = keep_alive
         self._proxy = proxy
+        self._hosts = Hosts(limits, most=limit, on_change=on_change)
         self._on_result = on_result or (lambda _: None)
         self._timeouts = Timeouts()
         self._sender: Sender | None = None
@@ -80,6 +89,10 @@ class EgressClient:
         if self._sender is not None:
             await self._sender.close()
 
+    def of(self, tenant: Hashable) -> Egress:
+        """This client for one workspace: the pool is shared, limits and breakers of hosts are its own."""
+        return _Tenant(self, tenant)
+
     async def request(
         self,
         method: str,
@@ -91,11 +104,13 @@ class EgressClient:
         follow_redirects: bool = True,
         verify_tls: bool = True,
         max_bytes: int = 10 * 1024 * 1024,
+        tenant: Hashable = None,
     ) -> EgressResponse:
-        """See `shared.egress.interface.Egress.request`."""
+        """See `shared.egress.interface.Egress.request`; ``tenant`` is whose limits and breakers it goes by."""
         try:
             hop = first_hop(method, url, headers, body)
-            answer = await self._within(timeout, hop, _Terms(follow_redirects, verify_tls, max_bytes))
+            call = Call(tenant, hop.target.host, follow_redirects, verify_tls, max_bytes)
+            answer = await self._within(timeout, hop, call)
         except StepFailedError as error:
             self._on_result(_OUTCOMES.get(error.code, "refused"))
             raise
@@ -106,35 +121,103 @@ class EgressClient:
         """See `shared.egress.interface.Egress.pin`."""
         return await pin(self._guard, host, port)
 
-    async def _within(self, seconds: float, hop: Hop, terms: _Terms) -> EgressResponse:
+    @asynccontextmanager
+    async def visit(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float,  # noqa: ASYNC109 — it is kept by the caller
+        tenant: Hashable = None,
+    ) -> AsyncIterator[Pinned]:
+        """See `shared.egress.interface.Egress.visit`."""
+        call = Call(tenant, host)
+        try:
+            target = target_of(host, port)
+            async with self._gated(call, target):
+                yield await pin(self._guard, host, port)
+        except StepFailedError as error:
+            self._on_result(_OUTCOMES.get(error.code, "refused" if error.code in _REFUSALS else "ok"))
+            raise
+        except asyncio.CancelledError:
+            self._ended(call, timeout)
+            raise
+        self._on_result("ok")
+
+    @asynccontextmanager
+    async def _gated(self, call: Call, target: Target) -> AsyncIterator[None]:
+        gate = await self._enter(call, target)
+        try:
+            yield
+        except StepFailedError as error:
+            if error.code in ("network_error", "timeout"):
+                self._hosts.failed(gate, error.message)
+            raise
+        else:
+            self._hosts.succeeded(gate)
+        finally:
+            self._hosts.leave(gate, call)
+
+    async def _within(self, seconds: float, hop: Hop, call: Call) -> EgressResponse:
         try:
             with self._timeouts.within(seconds):
-                return await self._exchange(hop, terms)
+                return await self._exchange(hop, call)
         except TimeoutError:
-            message = f"The call to {hop.target.host} took longer than its {seconds:g} s."
-            raise StepFailedError("timeout", message, category="timeout") from None
+            error = call.too_late(seconds)
+            if call.gate is not None:
+                self._hosts.failed(call.gate, error.message)
+            raise error from None
+        except asyncio.CancelledError:
+            self._ended(call, seconds)
+            raise
 
-    async def _exchange(self, hop: Hop, terms: _Terms) -> EgressResponse:
+    def _ended(self, call: Call, seconds: float) -> None:
+        """It was ended from outside: because its run was, or because its step's time is over."""
+        if time.perf_counter() - call.started < _ALL_BUT * seconds:
+            return
+        self._on_result("timeout")
+        if call.gate is not None:
+            self._hosts.failed(call.gate, call.too_late(seconds).message)
+
+    async def _exchange(self, hop: Hop, call: Call) -> EgressResponse:
         """Send hop after hop until an answer is no redirect."""
-        started = time.perf_counter()
         for _ in range(MAX_REDIRECTS + 1):
-            result = await self._one_hop(hop, terms, started)
+            result = await self._one_hop(hop, call)
             if isinstance(result, EgressResponse):
                 return result
             hop = result
         raise StepFailedError("too_many_redirects", f"The call was redirected more than {MAX_REDIRECTS} times.")
 
-    async def _one_hop(self, hop: Hop, terms: _Terms, started: float) -> EgressResponse | Hop:
-        """The answer to a hop, or where it redirects to."""
+    async def _one_hop(self, hop: Hop, call: Call) -> EgressResponse | Hop:
+        """The answer to a hop, or where it redirects to; its host's gate is held meanwhile, and no other."""
+        gate = await self._enter(call, hop.target)
+        try:
+            result = await self._sent(hop, call)
+        except StepFailedError as error:
+            if error.code == "network_error":
+                self._hosts.failed(gate, error.message)
+            raise
+        else:
+            self._hosts.succeeded(gate)
+            return result
+        finally:
+            self._hosts.leave(gate, call)
+
+    async def _enter(self, call: Call, target: Target) -> Gate:
+        call.host, call.gate = target.host, None
+        call.gate = await self._hosts.enter((call.tenant, target.host, target.port), call)
+        return call.gate
+
+    async def _sent(self, hop: Hop, call: Call) -> EgressResponse | Hop:
         addresses = await self._guard.admit(hop.target)
         try:
-            answer = await self._pool().send(hop, addresses, verify_tls=terms.verify_tls)
+            answer = await self._pool().send(hop, addresses, verify_tls=call.verify_tls)
             try:
-                location = answer.headers.get("Location") if terms.follow_redirects else None
+                location = answer.headers.get("Location") if call.follow_redirects else None
                 following = next_hop(hop, answer.status, location)
                 if following is not None:
                     return following
-                return _response(hop, answer, await read_body(answer, hop.target.host, terms.max_bytes), started)
+                return _response(hop, answer, await read_body(answer, hop.target.host, call.max_bytes), call.started)
             finally:
                 answer.release()
         except (aiohttp.ClientError, OSError) as error:
@@ -148,6 +231,25 @@ class EgressClient:
             else:
                 self._sender = Direct(limit=self._limit, keep_alive=self._keep_alive)
         return self._sender
+
+
+class _Tenant:
+    """A client for one workspace; implements `shared.egress.interface.Egress`."""
+
+    __slots__ = ("_client", "_tenant")
+
+    def __init__(self, client: EgressClient, tenant: Hashable) -> None:
+        self._client = client
+        self._tenant = tenant
+
+    def request(self, method: str, url: str, **terms: Any) -> Coroutine[Any, Any, EgressResponse]:
+        return self._client.request(method, url, tenant=self._tenant, **terms)
+
+    def pin(self, host: str, port: int) -> Coroutine[Any, Any, Pinned]:
+        return self._client.pin(host, port)
+
+    def visit(self, host: str, port: int, *, timeout: float) -> AbstractAsyncContextManager[Pinned]:
+        return self._client.visit(host, port, timeout=timeout, tenant=self._tenant)
 
 
 def _response(hop: Hop, answer: Answer, body: bytes, started: float) -> EgressResponse:

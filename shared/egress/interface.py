@@ -1,6 +1,7 @@
 """What nodes see of the outbound client; `shared.egress.client` implements it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -67,7 +68,7 @@ class Egress(Protocol):
         Raises:
             StepFailedError: ``egress_refused`` (category ``error``) when the target is not allowed, ``invalid_url``,
                 ``invalid_header``, ``too_many_redirects``, ``timeout`` (category ``timeout``), ``network_error``
-                (category ``network``), ``response_too_large``.
+                (category ``network``), ``circuit_open`` (likewise, with ``retry_in``), ``response_too_large``.
         """
         ...
 
@@ -76,5 +77,26 @@ class Egress(Protocol):
 
         Raises:
             StepFailedError: ``invalid_host``, ``egress_refused``, or ``network_error`` if the name does not resolve.
+        """
+        ...
+
+    def visit(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float,
+    ) -> AbstractAsyncContextManager[Pinned]:
+        """As `pin`, for the time of a whole conversation, which counts for the limit and the breaker of its host.
+
+        What comes out of it with the category ``network`` or ``timeout`` is a failure of the host.
+
+        Args:
+            host: a name or an address.
+            port: 1 to 65535.
+            timeout: seconds that the caller gives the conversation, and ends it after.
+
+        Raises:
+            StepFailedError: as `pin`, or ``circuit_open``.
         """
         ...

@@ -36,7 +36,7 @@ async def pin(guard: Guard, host: str, port: int) -> Pinned:
     Raises:
         StepFailedError: ``invalid_host``, ``egress_refused``, or ``network_error`` if the name does not resolve.
     """
-    target = _target(host, port)
+    target = target_of(host, port)
     return Pinned(target.host, target.port, await guard.admit(target))
 
 
@@ -81,10 +81,15 @@ def check_host(host: str) -> str:
     Raises:
         StepFailedError: ``invalid_host``.
     """
-    return _target(host, 1).host
+    return target_of(host, 1).host
 
 
-def _target(host: str, port: int) -> Target:
+def target_of(host: str, port: int) -> Target:
+    """A place that is reached by another protocol than HTTP.
+
+    Raises:
+        StepFailedError: ``invalid_host``.
+    """
     if not 1 <= port <= 65_535:
         raise StepFailedError("invalid_host", "A port is between 1 and 65535.")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host

@@ -102,8 +102,8 @@ class PostgresQuery(NodeType[Data]):
 
 
 async def _result(data: Data, context: StepContext) -> dict[str, Any]:
-    place = await context.egress.pin(data.host, data.port)
     async with (
+        context.egress.visit(data.host, data.port, timeout=context.timeout) as place,
         session(place, database=data.database, user=data.user, password=data.password, tls=data.tls) as connection,
         connection.transaction(readonly=data.read_only),
     ):

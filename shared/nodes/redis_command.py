@@ -105,8 +105,10 @@ async def _answer(data: Data, context: StepContext) -> Any:
     name = data.command.upper()
     if name not in ALLOWED:  # saved by a version that allowed it
         raise StepFailedError("command_refused", f"The command {shown(data.command)} may not be sent.")
-    place = await context.egress.pin(data.host, data.port)
-    async with _session(place, data) as connection:
+    async with (
+        context.egress.visit(data.host, data.port, timeout=context.timeout) as place,
+        _session(place, data) as connection,
+    ):
         await _log_in(connection, data)
         answer = await connection.ask(name.encode(), *(_bytes(argument) for argument in data.arguments))
     return _json_form(answer, data.encoding)

@@ -114,13 +114,13 @@ async def _sent(data: Data, context: StepContext) -> dict[str, Any]:
     recipients = recipients_of(data)
     if len(message.as_bytes()) > MAX_MESSAGE:
         raise StepFailedError("message_too_large", f"A message has at most {MAX_MESSAGE} bytes with its attachments.")
-    place = await context.egress.pin(data.host, data.port)
-    try:
-        refused, response = await handed_over(library, data, place, message, recipients)
-    except library.SMTPException as error:
-        raise failure(library, error, place.host) from None
-    except OSError as error:
-        raise broken(place.host, error) from None
+    async with context.egress.visit(data.host, data.port, timeout=context.timeout) as place:
+        try:
+            refused, response = await handed_over(library, data, place, message, recipients)
+        except library.SMTPException as error:
+            raise failure(library, error, place.host) from None
+        except OSError as error:
+            raise broken(place.host, error) from None
     return {
         "message_id": message["Message-ID"],
         "accepted": [each for each in recipients if each not in refused],

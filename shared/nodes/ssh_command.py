@@ -86,8 +86,10 @@ class SshCommand(NodeType[Data]):
         started = time.perf_counter()
         try:
             _check(data)
-            async with within(context.timeout, data.host):
-                place = await context.egress.pin(data.host, data.port)
+            async with (
+                within(context.timeout, data.host),
+                context.egress.visit(data.host, data.port, timeout=context.timeout) as place,
+            ):
                 ended = await ran(_SSH.load(), place, data, command, text=data.input, max_bytes=data.max_bytes)
             return Outcome(_output(ended, data.success or [0], started), step_input=logged)
         except StepFailedError as error:

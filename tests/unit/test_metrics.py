@@ -38,7 +38,7 @@ def test_the_table_tells_type_and_labels(name):
 def test_no_label_is_an_id_or_an_address():
     """Labels are closed sets: their names are these."""
     labels = {label for metric in METRICS.values() for label in metric._labelnames}
-    closed = {"version", "service", "trigger", "status", "component", "outcome", "batch", "priority", "state"}
+    closed = {"version", "service", "trigger", "status", "component", "outcome", "change", "batch", "priority", "state"}
     assert labels == closed | {"reason", "operation", "duty"}
 
 
