@@ -26,7 +26,7 @@ class Principal(NamedTuple):
     """Who is calling.
 
     Attributes:
-        subject: ``sub`` of the token.
+        subject: ``sub`` of the token; the name of an API key, which begins with ``api-key:``.
     """
 
     subject: str

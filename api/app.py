@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from api.access import Scope
 from api.call import Call
-from api.routes import callbacks, documentation, run_actions, run_bulk, runs, webhooks, workflows
+from api.routes import callbacks, documentation, run_actions, run_bulk, runs, vault, webhooks, workflows
 from api.routing import Route
 from api.services import Services
 from shared.probes import Check, add_probe_routes
@@ -16,6 +16,7 @@ from shared.probes import Check, add_probe_routes
 ROUTES: Final[tuple[Route, ...]] = (
     *webhooks.ROUTES.declared,
     *callbacks.ROUTES.declared,
+    *vault.ROUTES.declared,
     *workflows.ROUTES.declared,
     *run_bulk.ROUTES.declared,
     *runs.ROUTES.declared,
@@ -79,7 +80,7 @@ def _admitted(route: Route, services: Services) -> _Handler:
     needed = access
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        principal = await services.gatekeeper.admit(request.headers.get(hdrs.AUTHORIZATION), needed)
+        principal = await services.gatekeeper.admit(request.headers, needed)
         return await work(Call(request, services, principal))
 
     return guarded

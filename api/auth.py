@@ -1,4 +1,4 @@
-"""Bearer tokens: JWTs with HS256, verified once and remembered for a minute."""
+"""Bearer tokens: JWTs with HS256, verified once and remembered for a minute; and API keys, looked up twice a second."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,8 +7,10 @@ from uuid import UUID
 
 import asyncpg
 import jwt
+from aiohttp import hdrs
 
 from api.access import Principal, Scope
+from api.api_keys import API_KEY_HEADER, KEY_PREFIX, ApiKeys, refused
 from api.bounded import BoundedCache
 from api.database import writing
 from api.text import storable
@@ -27,7 +29,7 @@ _LONGEST_TOKEN: Final = 8192
 
 
 class Gatekeeper:
-    """Tells who is calling from the ``Authorization`` header.
+    """Tells who is calling from the ``Authorization`` or ``X-Api-Key`` header.
 
     Args:
         pool: where the workspace of a claim is looked up, or made at its first valid token.
@@ -41,18 +43,24 @@ class Gatekeeper:
         self._clock = clock
         self._known: BoundedCache[str, Principal] = BoundedCache(4096, _REMEMBERED)
         self._workspaces: BoundedCache[str, UUID] = BoundedCache(4096, 3600)
+        self._keys = ApiKeys(pool)
 
-    async def admit(self, header: str | None, needed: Scope) -> Principal:
+    async def admit(self, headers: Mapping[str, str], needed: Scope) -> Principal:
         """Who is calling, if they may.
+
+        Args:
+            headers: of the request. ``Authorization`` counts before ``X-Api-Key``.
+            needed: the scope of the route.
 
         Raises:
             AuthenticationError: ``token_missing``, ``token_expired`` or ``token_invalid``.
             PermissionDeniedError: ``workspace_missing`` or ``scope_missing``.
         """
-        token = _bearer(header)
-        principal = self._known.get(token)
-        if principal is None:
-            principal = await self._verify(token)
+        token = _token(headers)
+        if token.startswith(KEY_PREFIX):
+            principal = await self._keys.principal(token)
+        else:
+            principal = self._known.get(token) or await self._verify(token)
         if not principal.may(needed):
             held = ", ".join(sorted(principal.scopes)) or "none"
             raise PermissionDeniedError(
@@ -105,11 +113,21 @@ class Gatekeeper:
         return known
 
 
+def _token(headers: Mapping[str, str]) -> str:
+    """What a request brings: a JWT or an API key."""
+    key = headers.get(API_KEY_HEADER)
+    if key is not None and hdrs.AUTHORIZATION not in headers:
+        if not key.startswith(KEY_PREFIX) or len(key) > _LONGEST_TOKEN or not key.isascii():
+            raise refused()
+        return key
+    return _bearer(headers.get(hdrs.AUTHORIZATION))
+
+
 def _bearer(header: str | None) -> str:
     scheme, _, token = (header or "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise AuthenticationError("token_missing", "This needs a token: Authorization: Bearer <JWT>.")
+        raise AuthenticationError("token_missing", "This needs a token: Authorization: Bearer <JWT or API key>.")
     if len(token) > _LONGEST_TOKEN or not token.isascii():
         raise AuthenticationError("token_invalid", "The token is not valid: it is not a JWT.")
     return token

@@ -87,9 +87,11 @@ ERRORS: Final[Mapping[str, str]] = {
     "token_expired": "The token's time (exp) is over. Get a new one.",
     "token_invalid": (
         "The token is no JWT that is trusted here: its signature, algorithm, issuer, audience or claims are not right. "
-        "The message says which."
+        "The message says which. Or it is an API key (wfk_...) that does not exist, was deleted or has expired."
     ),
-    "token_missing": "This route needs a token in the header Authorization: Bearer <JWT>.",
+    "token_missing": (
+        "This route needs a token in the header Authorization: Bearer <JWT or API key>, or an API key in X-Api-Key."
+    ),
     "unknown_component": "A workflow uses a node type that is not installed in this process.",
     "unsupported_media_type": "The Content-Type is none that this route reads.",
     "uri_too_long": "The URL has more bytes than the service reads. The message names the limit.",
@@ -97,6 +99,11 @@ ERRORS: Final[Mapping[str, str]] = {
         "The request could be read and breaks rules. errors lists every fault with its path, its code and a sentence; "
         "nothing was stored."
     ),
+    "vault_item_in_use": (
+        "The current versions of some workflows use this vault item, so it is not deleted and gets no other name. The "
+        "message names them. To take a value out of use at once, PUT another secret."
+    ),
+    "vault_name_taken": "The workspace has a vault item of this name already. Names of vault items are unique.",
     "wait_over": (
         "The step behind this link waits for no answer any more: its time is over, its run has ended, or the run took "
         "another way. Nothing was changed."

@@ -23,8 +23,16 @@ HEADER: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-async def once(call: Call, body: bytes, work: Callable[[Connection], Awaitable[Answer]]) -> web.Response:
+async def once(
+    call: Call, body: bytes, work: Callable[[Connection], Awaitable[Answer]], *, confidential: bool = False
+) -> web.Response:
     """Do the work in a transaction, or give the answer it gave before.
+
+    Args:
+        call: of the request.
+        body: of the request; a digest of it is kept.
+        work: makes the answer.
+        confidential: whether the body holds a secret, so that the digest must not serve to guess it.
 
     Raises:
         BadRequestError: if the key is not legal.
@@ -34,11 +42,12 @@ async def once(call: Call, body: bytes, work: Callable[[Connection], Awaitable[A
     async with call.writing() as connection:
         if scope is None:
             return (await work(connection)).response()
-        kept = await _replay(connection, call, scope, body)
+        digest = _Digest(call, body, confidential=confidential)
+        kept = await _replay(connection, call, scope, digest)
         if kept is not None:
             return kept.response(Idempotency_Replayed="true")
         answer = await work(connection)
-        await idempotency.keep(connection, scope, _to_keep(call, scope, body, answer))
+        await idempotency.keep(connection, scope, _to_keep(call, scope, digest, answer))
         return answer.response()
 
 
@@ -56,7 +65,20 @@ def scope_of(call: Call) -> Scope | None:
     return Scope(call.workspace_id, call.request.method, call.request.path, key)
 
 
-async def _replay(connection: Connection, call: Call, scope: Scope, body: bytes) -> Answer | None:
+class _Digest:
+    """Tells whether two bodies are the same: by SHA-256, or by an HMAC under the key ring where they hold secrets."""
+
+    def __init__(self, call: Call, body: bytes, *, confidential: bool) -> None:
+        self._keys = call.services.keys
+        self._message = b"idempotency " + body if confidential else None
+        self.value = sha256(body).digest() if self._message is None else self._keys.sign(self._message)
+
+    def is_of(self, kept: bytes) -> bool:
+        """Whether what was kept is of this body."""
+        return kept == self.value or (self._message is not None and self._keys.has_signed(self._message, kept))
+
+
+async def _replay(connection: Connection, call: Call, scope: Scope, digest: _Digest) -> Answer | None:
     if not await idempotency.try_lock(connection, scope):
         raise ConflictError(
             "idempotency_in_progress",
@@ -66,7 +88,7 @@ async def _replay(connection: Connection, call: Call, scope: Scope, body: bytes)
     kept = await idempotency.find(connection, scope)
     if kept is None:
         return None
-    if kept.body_hash != sha256(body).digest():
+    if not digest.is_of(kept.body_hash):
         raise ConflictError(
             "idempotency_key_reused",
             f"This {HEADER} was used with another body in the last 24 hours; take a fresh one.",
@@ -75,10 +97,10 @@ async def _replay(connection: Connection, call: Call, scope: Scope, body: bytes)
     return Answer(kept.status, plain, msgspec.json.decode(kept.headers))
 
 
-def _to_keep(call: Call, scope: Scope, body: bytes, answer: Answer) -> Kept:
+def _to_keep(call: Call, scope: Scope, digest: _Digest, answer: Answer) -> Kept:
     stored = call.services.keys.encrypt(answer.body, context=_context(scope)) if answer.secret else answer.body
     headers = msgspec.json.encode(answer.headers).decode()
-    return Kept(sha256(body).digest(), answer.status, headers, stored, answer.secret)
+    return Kept(digest.value, answer.status, headers, stored, answer.secret)
 
 
 def _context(scope: Scope) -> str:

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from api.access import PUBLIC
+from api.access import PUBLIC, Scope
+from api.api_keys import API_KEY_HEADER
 from api.errors import ErrorBody
 from api.routing import Route
 
@@ -30,7 +31,10 @@ def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT or API key"},
+                "api_key": {"type": "apiKey", "in": "header", "name": API_KEY_HEADER},
+            },
         },
     }
 
@@ -44,7 +48,7 @@ def _operation(route: Route, schema_of: Mapping[int, Any], components: Mapping[s
     operation: dict[str, Any] = {
         "operationId": route.handler.__name__,
         "summary": route.summary,
-        "security": [] if route.access == PUBLIC else [{"bearer": [str(route.access)]}],
+        "security": _security(route),
         "parameters": [*_path_parameters(route), *_query_parameters(route, components), *_key_parameter(route)],
         "responses": {str(status): _response(kind, schema_of) for status, kind in route.answers.items()},
     }
@@ -53,6 +57,13 @@ def _operation(route: Route, schema_of: Mapping[int, Any], components: Mapping[s
         content = {"application/json": {"schema": schema_of[id(route.body)]}}
         operation["requestBody"] = {"content": content}
     return operation
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    if route.access == PUBLIC:
+        return []
+    scope = [str(route.access)]
+    return [{"bearer": scope}, {"api_key": scope}] if route.access == Scope.WORKFLOWS_EXECUTE else [{"bearer": scope}]
 
 
 def _response(kind: Any, schema_of: Mapping[int, Any]) -> dict[str, Any]:

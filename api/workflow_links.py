@@ -82,7 +82,7 @@ async def refuse_called(connection: Connection, call: Call, workflow_id: UUID) -
     await calls.lock(connection, call.workspace_id)
     callers = await calls.callers(connection, workflow_id)
     if callers:
-        message = f"The workflow is called by {_names(callers)}. Take these calls out first."
+        message = f"The workflow is called by {names_of(callers)}. Take these calls out first."
         raise ConflictError("workflow_called", message)
 
 
@@ -107,7 +107,7 @@ async def _callee(connection: Connection, call: Call, path: str, text: str) -> t
     callee = await _find(connection, call, text)
     if callee is not None and callee.trigger_component == _CALLABLE:
         return callee.id, None
-    known = _names(await calls.with_trigger(connection, call.workspace_id, _CALLABLE))
+    known = names_of(await calls.with_trigger(connection, call.workspace_id, _CALLABLE))
     options = f"Workflows that can be called: {known}." if known else "No workflow of this workspace can be called."
     if callee is None:
         message = f"There is no workflow {shown(text)} in this workspace. {options}"
@@ -146,6 +146,7 @@ async def _handler(
     return handler.id, []
 
 
-def _names(workflows: Sequence[Callee]) -> str:
+def names_of(workflows: Sequence[Callee]) -> str:
+    """Workflows as a message names them: the first ten, and how many more there are."""
     told = [f"{shown(each.name)} ({encode(Prefix.WORKFLOW, each.id)})" for each in workflows[:_NAMED]]
     return ", ".join(told) + (f" and {more} more" if (more := len(workflows) - _NAMED) > 0 else "")

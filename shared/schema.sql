@@ -39,12 +39,15 @@ CREATE TABLE vault_items (
     id            uuid PRIMARY KEY,
     workspace_id  uuid NOT NULL REFERENCES workspaces,
     name          text NOT NULL CHECK (length(name) BETWEEN 3 AND 50),
-    secret        bytea NOT NULL,        -- encrypted with the vault key ring
+    secret        bytea,                 -- encrypted with the vault key ring; null for an API key
     expires_at    timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (workspace_id, name)
+    key_hash      bytea CHECK (length(key_hash) = 32),               -- of an API key: SHA-256, for look-up
+    UNIQUE (workspace_id, name),
+    CHECK ((secret IS NULL) <> (key_hash IS NULL))
 );
+CREATE UNIQUE INDEX vault_items_by_key ON vault_items (key_hash) WHERE key_hash IS NOT NULL;
 
 CREATE TABLE workflows (
     id                  uuid PRIMARY KEY,
@@ -113,6 +116,15 @@ CREATE TABLE workflow_calls (
     PRIMARY KEY (workflow_id, callee_id)
 );
 CREATE INDEX workflow_calls_by_callee ON workflow_calls (callee_id);
+
+-- Which vault items the current version of a workflow names.
+CREATE TABLE vault_uses (
+    workspace_id  uuid NOT NULL,
+    workflow_id   uuid NOT NULL REFERENCES workflows ON DELETE CASCADE,
+    name          text NOT NULL,
+    PRIMARY KEY (workflow_id, name)
+);
+CREATE INDEX vault_uses_by_name ON vault_uses (workspace_id, name);
 
 -- One row per accepted trigger. Its partition follows from the id, a UUIDv7 minted on Postgres's clock.
 CREATE TABLE runs (
@@ -270,6 +282,16 @@ CREATE TABLE answers (
     PRIMARY KEY (run_id, node_id, item),
     CHECK ((outcome IS NULL) = (data IS NULL))
 );
+
+-- The secrets that runs under way have used, written before the step begins that uses one: whoever records something of
+-- such a run blanks them, whatever became of the vault item meanwhile.
+CREATE TABLE run_secrets (
+    run_id        uuid NOT NULL,
+    workspace_id  uuid NOT NULL,
+    digest        bytea NOT NULL CHECK (length(digest) = 32),        -- an HMAC of the secret: it stands once
+    secret        bytea NOT NULL,        -- encrypted with the vault key ring
+    PRIMARY KEY (run_id, digest)
+) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 
 -- Actions over many runs; the scheduler works them off from the newest run down.
 CREATE TABLE bulk_actions (

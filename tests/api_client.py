@@ -15,7 +15,7 @@ from shared.config import Config
 SECRET = "a secret of at least thirty-two bytes"
 PUBLIC_URL = "https://edgewise.test"
 VAULT_KEYS = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-ALL_SCOPES = "workflows:read workflows:write workflows:execute"
+ALL_SCOPES = "workflows:read workflows:write workflows:execute vault:read vault:write"
 
 
 def config(database_url: str, broker_url: str, **changes: Any) -> Config:

@@ -16,7 +16,8 @@ class Entry(NamedTuple):
     Attributes:
         actor: the subject of the token.
         action: ``workflow.create``, ``workflow.update``, ``workflow.delete``, ``run.cancel``, ``run.resume``,
-            ``bulk.create``. The ingest writes ``run.create`` and ``run.rerun`` itself.
+            ``bulk.create``, ``vault.create``, ``vault.update``, ``vault.delete``. The ingest writes ``run.create`` and
+            ``run.rerun`` itself.
         target: the id of the thing, as callers know it.
         before, after: the thing as stored, as text; None where there was or is none. Only digests are kept.
     """

@@ -1,0 +1,78 @@
+"""API keys: ``wfk_`` and 256 random bits, of which the database has a hash. They start workflows, and no more."""
+
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from api.access import Principal, Scope
+from api.bounded import BoundedCache
+from api.database import reading
+from shared.errors import AuthenticationError
+from shared.store import vault
+
+API_KEY_HEADER: Final = "X-Api-Key"
+KEY_PREFIX: Final = "wfk_"
+#: Seconds for which a look-up holds, its own time included. A key that was deleted is to stop within a second.
+_REMEMBERED: Final = 0.5
+_SCOPES: Final = frozenset({Scope.WORKFLOWS_EXECUTE})
+
+
+class ApiKeys:
+    """Tells whom an API key stands for; what is no key is remembered for as short a while.
+
+    Args:
+        pool: where keys are looked up.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._known: BoundedCache[bytes, Principal] = BoundedCache(4096, _REMEMBERED, clock)
+
+    async def principal(self, key: str) -> Principal:
+        """Who may do what with a key.
+
+        Raises:
+            AuthenticationError: ``token_invalid`` if it never was one, was deleted or has expired.
+        """
+        key_hash = hash_key(key)
+        known = self._known.get(key_hash)
+        if known is None:
+            known = await self._look_up(key_hash)
+        if known is _NOBODY:
+            raise refused()
+        return known
+
+    async def _look_up(self, key_hash: bytes) -> Principal:
+        began = self._clock()  # what the database says may be as old as the question
+        async with reading(self._pool) as connection:
+            found = await vault.key(connection, key_hash)
+        left = _REMEMBERED - (self._clock() - began)
+        if found is None:
+            self._known.put(key_hash, _NOBODY, seconds=left)
+            return _NOBODY
+        principal = Principal(found.name, found.workspace_id, _SCOPES)
+        self._known.put(
+            key_hash, principal, seconds=left if found.seconds_left is None else min(left, found.seconds_left)
+        )
+        return principal
+
+
+def hash_key(key: str) -> bytes:
+    """What is kept of an API key: it has 256 random bits, so a plain SHA-256 cannot be searched."""
+    return sha256(key.encode()).digest()
+
+
+def refused() -> AuthenticationError:
+    """What a caller is told whose key is none, or none any more."""
+    return AuthenticationError(
+        "token_invalid", "The API key is not valid: it never was one, was deleted or has expired."
+    )
+
+
+_NOBODY: Final = Principal("", UUID(int=0), frozenset())

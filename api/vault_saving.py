@@ -1,0 +1,153 @@
+"""Making, changing and deleting vault items, each with its audit row in the caller's transaction."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from api.api_keys import hash_key
+from api.call import Call, found
+from api.moments import stamp_or_none
+from api.vault_fields import KEY_PREFIX, Given, read_item
+from api.workflow_links import names_of
+from shared.db import Connection
+from shared.errors import ConflictError, Fault, InvalidError
+from shared.graph.suggest import shown
+from shared.ids import Prefix, encode, new_secret
+from shared.store import audit, vault
+from shared.store.vault import ItemRow, secret_context
+
+
+class Made(NamedTuple):
+    """A new item, and the API key that it is."""
+
+    row: ItemRow
+    key: str | None
+
+
+async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> Made:
+    """Store a new item, or make an API key.
+
+    Raises:
+        InvalidError: with every fault.
+        ConflictError: ``vault_name_taken``.
+    """
+    now = await vault.now(connection)
+    given, faults = read_item(raw, now, is_key=None)
+    _refuse([*faults, *_missing(raw)])
+    name, expires_at = str(given.name), None if given.expires_at is UNSET else given.expires_at
+    key = new_secret("wfk") if name.startswith(KEY_PREFIX) else None
+    row = ItemRow(
+        id=call.services.mint.uuid(),
+        workspace_id=call.workspace_id,
+        name=name,
+        created_at=now,
+        expires_at=expires_at or None,
+        updated_at=now,
+        is_key=key is not None,
+        used_by=[],
+    )
+    saved = await vault.add(
+        connection, row, secret=_encrypted(call, row.id, given), key_hash=None if key is None else hash_key(key)
+    )
+    if saved is None:
+        raise _taken(name)
+    await _audit(connection, call, "vault.create", None, saved, given)
+    return Made(saved, key)
+
+
+async def update(connection: Connection, call: Call, item_id: UUID, raw: Mapping[str, Any]) -> ItemRow:
+    """Change what the request says of an item.
+
+    Raises:
+        NotFoundError: if the workspace has no such item.
+        InvalidError: with every fault.
+        ConflictError: ``vault_name_taken``; ``vault_item_in_use`` for another name while workflows use this one.
+    """
+    before = found(await vault.lock(connection, call.workspace_id, item_id), "vault item", call)
+    now = await vault.now(connection)
+    given, faults = read_item(raw, now, is_key=before.is_key, expires_at=before.expires_at)
+    _refuse(faults)
+    changes = {name: value for name in ("name", "expires_at") if (value := getattr(given, name)) is not UNSET}
+    row = msgspec.structs.replace(before, **changes)
+    if row.name != before.name:
+        await _refuse_used(connection, before, "gets no other name")
+    if not await vault.update(connection, row, secret=_encrypted(call, item_id, given)):
+        raise _taken(row.name)
+    after = found(await vault.get(connection, call.workspace_id, item_id), "vault item", call)
+    await _audit(connection, call, "vault.update", before, after, given)
+    return after
+
+
+async def delete(connection: Connection, call: Call, item_id: UUID) -> None:
+    """Remove an item.
+
+    Raises:
+        NotFoundError: if the workspace has no such item.
+        ConflictError: ``vault_item_in_use``, naming the workflows whose current version names it.
+    """
+    before = found(await vault.lock(connection, call.workspace_id, item_id), "vault item", call)
+    await _refuse_used(connection, before, "is not deleted")
+    await vault.delete(connection, call.workspace_id, item_id)
+    await _audit(connection, call, "vault.delete", before, None, Given())
+
+
+async def _refuse_used(connection: Connection, row: ItemRow, what: str) -> None:
+    users = await vault.users(connection, row.workspace_id, row.name)
+    if users:
+        message = f"The vault item {shown(row.name)} {what} while workflows use it: {names_of(users)}."
+        raise ConflictError("vault_item_in_use", message)
+
+
+def _encrypted(call: Call, item_id: UUID, given: Given) -> bytes | None:
+    if not isinstance(given.secret, str):
+        return None
+    return call.services.keys.encrypt(given.secret.encode(), context=secret_context(item_id))
+
+
+def _missing(raw: Mapping[str, Any]) -> list[Fault]:
+    message = "The 'name' parameter is required for this request."
+    return [] if "name" in raw else [Fault("name", "parameter_missing", message)]
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults:
+        told = " ".join(fault.message for fault in faults)
+        raise InvalidError("validation_failed", f"The vault item breaks rules. {told}", faults=faults)
+
+
+def _taken(name: str) -> ConflictError:
+    return ConflictError("vault_name_taken", f"There is a vault item {shown(name)} in this workspace already.")
+
+
+async def _audit(  # noqa: PLR0917 — what was, what is, and what was given
+    connection: Connection, call: Call, action: str, before: ItemRow | None, after: ItemRow | None, given: Given
+) -> None:
+    row = after or before
+    if row is None:
+        raise LookupError("an audit row is about something")
+    entry = audit.Entry(
+        id=call.services.mint.uuid(),
+        workspace_id=row.workspace_id,
+        actor=call.principal.subject,
+        action=action,
+        target=encode(Prefix.VAULT, row.id),
+        before=None if before is None else _digested(before, None),
+        after=None if after is None else _digested(after, _keyed(call, row.id, given)),
+        request_id=call.request_id,
+    )
+    await audit.add(connection, entry)
+
+
+def _keyed(call: Call, item_id: UUID, given: Given) -> str | None:
+    """What stands for a new value in a digest: it cannot be searched for without the key ring."""
+    if not isinstance(given.secret, str):
+        return None
+    return call.services.keys.sign(f"audit {item_id} {given.secret}".encode()).hex()
+
+
+def _digested(row: ItemRow, secret: str | None) -> str:
+    parts = [row.name, stamp_or_none(row.expires_at), secret]
+    return msgspec.json.encode(parts).decode()
