@@ -123,6 +123,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "body_joins_outside": (
         "The body of an iterator is what its handle item leads to. No edge may come into it from outside."
     ),
+    "broken_component": "The node type comes from an outside package and broke over this data. The log says where.",
     "cycle": "Edges lead back to where they came from. The message names the cycle; take one of its edges out.",
     "duplicate_id": "Two nodes, or two edges, have the same id. Ids are unique.",
     "duplicate_key": "A key stands more than once in this object. Keep one of them.",

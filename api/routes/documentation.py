@@ -10,7 +10,7 @@ from api.access import PUBLIC
 from api.call import Call
 from api.openapi import document
 from api.pages import docs_page, error_page
-from api.routes import callbacks, run_actions, run_bulk, runs, webhooks, workflows
+from api.routes import callbacks, nodes, run_actions, run_bulk, runs, webhooks, workflows
 from api.routing import Routes
 from shared.errors import NotFoundError
 from shared.graph.suggest import shown
@@ -42,7 +42,7 @@ async def explain_error(call: Call) -> web.Response:
 
 
 def _declared() -> list[Any]:
-    nouns = (workflows, runs, run_actions, run_bulk, webhooks, callbacks)
+    nouns = (workflows, nodes, runs, run_actions, run_bulk, webhooks, callbacks)
     return [*(route for noun in nouns for route in noun.ROUTES.declared), *ROUTES.declared]
 
 

@@ -137,10 +137,8 @@ def _legal_fields(
     return values
 
 
-def misplaced(settings: NodeSettings, kind: Kind, mode: Mode, handles: tuple[str, ...], path: str) -> list[Fault]:
-    """A fault for each setting that this kind of node does not take; a setting at its default harms nobody."""
-    if settings is DEFAULT:
-        return []
+def settings_of(kind: Kind, mode: Mode, handles: tuple[str, ...]) -> tuple[str, ...]:
+    """The settings that this kind of node takes."""
     action = kind is Kind.ACTION
     attempted = action and mode is not Mode.ITERATE
     taken = {
@@ -149,12 +147,20 @@ def misplaced(settings: NodeSettings, kind: Kind, mode: Mode, handles: tuple[str
         "retry": attempted,
         "join": kind is not Kind.TRIGGER,
         "disabled": action and mode is not Mode.WAIT and not handles,
-        "on_crash": mode is Mode.EFFECT and not settings.disabled,
+        "on_crash": mode is Mode.EFFECT,
     }
+    return tuple(name for name, legal in taken.items() if legal)
+
+
+def misplaced(settings: NodeSettings, kind: Kind, mode: Mode, handles: tuple[str, ...], path: str) -> list[Fault]:
+    """A fault for each setting that this kind of node does not take; a setting at its default harms nobody."""
+    if settings is DEFAULT:
+        return []
+    taken = {*settings_of(kind, mode, handles)} - ({"on_crash"} if settings.disabled else set())
     faults = [
         Fault(f"{path}.{name}", "setting_not_allowed", f"{name} is only for {_PLACES[name]}.")
-        for name, legal in taken.items()
-        if not legal and getattr(settings, name) != getattr(DEFAULT, name)
+        for name in SETTINGS_FIELDS
+        if name not in taken and getattr(settings, name) != getattr(DEFAULT, name)
     ]
     if settings.is_once and settings.retry is not None and settings.retry.max_attempts > 1:
         message = 'With "on_crash": "fail" a step is called at most once, so retry.max_attempts must be 1.'

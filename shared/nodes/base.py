@@ -13,6 +13,7 @@ import msgspec
 
 from shared.egress.interface import Egress
 from shared.graph.catalogue import Kind, Mode
+from shared.nodes.extras import Extra
 from shared.questions import Question
 from shared.states import Waits
 from shared.templates.fields import Rendering
@@ -164,6 +165,7 @@ class NodeType(Generic[DataT]):
             in it are rendered (`shared.nodes.fields`).
         example: a ``data`` object that validates, and runs in the conformance suite.
         example_context: outputs by node id that the example's templates refer to.
+        extras: what it needs beside the plain installation; each of them is looked for when a graph is saved.
         timed: whether a pure type needs the time; such a type implements `run_at` instead of `run`.
         asks: whether its steps wait for an answer to their link (``run.links``); such a type implements `question`.
     """
@@ -176,6 +178,7 @@ class NodeType(Generic[DataT]):
     data_type: ClassVar[type[msgspec.Struct]]
     example: ClassVar[Mapping[str, Any]]
     example_context: ClassVar[Mapping[str, Any]] = {}
+    extras: ClassVar[tuple[Extra, ...]] = ()
     timed: ClassVar[bool] = False
     asks: ClassVar[bool] = False
 

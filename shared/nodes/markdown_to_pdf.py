@@ -61,15 +61,12 @@ class MarkdownToPdf(NodeType[Data]):
     kind = Kind.ACTION
     mode = Mode.EFFECT
     data_type = Data
+    extras = (_TYPST, _MARKDOWN)
     example: ClassVar[Mapping[str, Any]] = {
         "markdown": "# Order {{ n1.number }}\n\n| item | price |\n|---|--:|\n| {{ n1.item }} | 12.50 |\n",
         "filename": "order-{{ n1.number }}.pdf",
     }
     example_context: ClassVar[Mapping[str, Any]] = {"n1": {"number": 17, "item": "Tea & cake"}}
-
-    def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:  # noqa: ARG002 — what is installed is all
-        """See `NodeType.check`."""
-        return _TYPST.faults() or _MARKDOWN.faults()
 
     async def call(self, data: Data, context: StepContext) -> Outcome:
         """Typeset the text in a thread.

@@ -7,7 +7,6 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final, TypeGuard
 
 import msgspec
@@ -15,15 +14,20 @@ import msgspec
 import shared.nodes
 from shared.errors import Fault, NotFoundError, StepFailedError
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, OPERATION_FIELD, SETTINGS_FIELDS
+from shared.log import get
 from shared.nodes.base import CompiledNode, Kind, Mode, NodeType
 from shared.nodes.compiled import Compiled
+from shared.nodes.data_schema import data_schema
+from shared.nodes.plugins import installed
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import fields_of, object_faults
 from shared.nodes.unusable import Unusable
 from shared.questions import Question
 from shared.templates import TemplateSyntaxError, limits
 
-ENTRY_POINTS: Final = "edgewise.nodes"
+#: Where the types of this package come from.
+OWN: Final = "edgewise"
+_log = get(__name__)
 _NOT_CONFIG: Final = frozenset((*SETTINGS_FIELDS, *DOCUMENTATION_FIELDS))
 
 
@@ -33,16 +37,32 @@ class Registry:
     def __init__(self, types: Iterable[NodeType[Any]]) -> None:
         self._types: dict[str, NodeType[Any]] = {}
         self._canonical: dict[str, str] = {}
+        self._origins: dict[str, str] = {}
         for node_type in types:
-            self._add(node_type)
+            self.add(node_type)
 
-    def _add(self, node_type: NodeType[Any]) -> None:
+    def add(self, node_type: NodeType[Any], origin: str = OWN) -> None:
+        """Add a type, all of its names or none of them.
+
+        Args:
+            node_type: an instance of it.
+            origin: where it comes from, for messages: ``edgewise`` or what `shared.nodes.plugins` says.
+
+        Raises:
+            ValueError: naming both types, if one of its names is taken.
+        """
         for name in (node_type.component_id, *node_type.aliases):
-            if self._canonical.setdefault(name, node_type.component_id) != node_type.component_id:
-                raise ValueError(f"two node types are called {name!r}")
-        if node_type.component_id in self._types:
-            raise ValueError(f"two node types are called {node_type.component_id!r}")
+            owner = self._canonical.get(name)
+            if owner is not None:
+                both = f"{owner} of {self._origins[owner]} and {node_type.component_id} of {origin}"
+                raise ValueError(f"two node types are called {name!r}: {both}")
+        self._canonical |= dict.fromkeys((node_type.component_id, *node_type.aliases), node_type.component_id)
         self._types[node_type.component_id] = node_type
+        self._origins[node_type.component_id] = origin
+
+    def origin(self, component: str) -> str:
+        """Where a type comes from: ``edgewise``, or an entry point and its distribution."""
+        return self._origins[component]
 
     def resolve(self, component: str) -> str | None:
         """See `Catalogue.resolve`."""
@@ -70,8 +90,12 @@ class Registry:
         return _operates(self.type_of(component))
 
     def handles(self, component: str, data: Mapping[str, Any]) -> tuple[str, ...]:
-        """See `Catalogue.handles`."""
-        return self.type_of(component).handles(data)
+        """See `Catalogue.handles`. Of a type that breaks there are none; `check` tells."""
+        try:
+            return self.type_of(component).handles(data)
+        except Exception:  # noqa: BLE001 — what an outside package does
+            _log.exception("a node type broke", component=component, origin=self._origins.get(component))
+            return ()
 
     def check(self, component: str, data: Mapping[str, Any], path: str) -> tuple[list[Fault], frozenset[str]]:
         """See `Catalogue.check`."""
@@ -80,6 +104,10 @@ class Registry:
         except (RecursionError, TemplateSyntaxError):
             message = f"Objects and lists in it nest at most {limits.DEPTH} deep."
             return [Fault(path, "invalid_value", message)], frozenset()
+        except Exception as error:  # noqa: BLE001 — what an outside package does
+            _log.exception("a node type broke", component=component, origin=self._origins.get(component))
+            message = f"The node type of {self._origins.get(component)} broke over this data: {type(error).__name__}."
+            return [Fault(path, "broken_component", message)], frozenset()
 
     def _check(
         self, node_type: NodeType[Any], data: Mapping[str, Any], path: str
@@ -87,7 +115,8 @@ class Registry:
         faults = list(object_faults(node_type.data_type, data, path))
         template_faults, roots = check_templates(templates_of(fields_for(node_type, data), data, path))
         if not faults:
-            faults.extend(Fault(f"{path}.{at}", "invalid_value", text) for at, text in node_type.check(data))
+            told = [*_missing(node_type), *node_type.check(data)]
+            faults.extend(Fault(f"{path}.{at}", "invalid_value", text) for at, text in told)
         return faults + template_faults, roots
 
     def compile(self, node_id: str, component: str, data: Mapping[str, Any]) -> CompiledNode:
@@ -115,8 +144,8 @@ class Registry:
             return None
 
     def schema(self, component: str) -> dict[str, Any]:
-        """The JSON Schema of the type's ``data``."""
-        return msgspec.json.schema(self.type_of(component).data_type)
+        """The JSON Schema of a node's ``data`` as it is written; see `shared.nodes.data_schema`."""
+        return data_schema(self.type_of(component))
 
     def type_of(self, component: str) -> NodeType[Any]:
         """The node type of a canonical component id.
@@ -128,6 +157,13 @@ class Registry:
             return self._types[component]
         except KeyError:
             raise NotFoundError("unknown_component", f'There is no node type "{component[:80]}".') from None
+
+
+def _missing(node_type: NodeType[Any]) -> Iterator[tuple[str, str]]:
+    """The extras that a type needs and that are not installed, each told once."""
+    for name in dict.fromkeys(extra.name for extra in node_type.extras):
+        told = (extra.faults() for extra in node_type.extras if extra.name == name)
+        yield from next((faults for faults in told if faults), [])
 
 
 def _operates(node_type: NodeType[Any]) -> bool:
@@ -142,8 +178,17 @@ def _config(node_type: NodeType[Any], data: Mapping[str, Any]) -> dict[str, Any]
 
 @lru_cache(maxsize=1)
 def default_registry() -> Registry:
-    """The registry of this process."""
-    return Registry([*_built_in(), *_installed()])
+    """The registry of this process.
+
+    An installed package whose type cannot be had, or whose name is taken, is logged and left out: the rest works.
+    """
+    registry = Registry(_built_in())
+    for plugin in installed():
+        try:
+            registry.add(plugin.node_type, plugin.origin)
+        except ValueError as error:
+            _log.error("a node type of an installed package is left out", origin=plugin.origin, reason=str(error))
+    return registry
 
 
 def compile_node(node_id: str, component: str, data: Mapping[str, Any]) -> CompiledNode:
@@ -160,8 +205,3 @@ def _built_in() -> Iterator[NodeType[Any]]:
 
 def _is_node_type(found: object) -> TypeGuard[type[NodeType[Any]]]:
     return isinstance(found, type) and issubclass(found, NodeType) and found is not NodeType
-
-
-def _installed() -> Iterator[NodeType[Any]]:
-    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
-        yield entry.load()()

@@ -77,6 +77,7 @@ class SendEmail(NodeType[Data]):
     kind = Kind.ACTION
     mode = Mode.EFFECT
     data_type = Data
+    extras = (_MAIL,)
     example: ClassVar[Mapping[str, Any]] = {
         "host": "smtp.example.com",
         "sender": "Edgewise <flows@example.com>",
@@ -88,7 +89,7 @@ class SendEmail(NodeType[Data]):
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return [*_MAIL.faults(), *_host_faults(data["host"]), *_login_faults(data), *_address_faults(data)]
+        return [*_host_faults(data["host"]), *_login_faults(data), *_address_faults(data)]
 
     async def call(self, data: Data, context: StepContext) -> Outcome:
         """Send the message.

@@ -60,6 +60,7 @@ class SshCommand(NodeType[Data]):
     kind = Kind.ACTION
     mode = Mode.EFFECT
     data_type = Data
+    extras = (_SSH,)
     example: ClassVar[Mapping[str, Any]] = {
         "host": "router.example.com",
         "username": "flows",
@@ -71,7 +72,7 @@ class SshCommand(NodeType[Data]):
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return [*_SSH.faults(), *_place_faults(data), *_login_faults(data), *_command_faults(data["command"])]
+        return [*_place_faults(data), *_login_faults(data), *_command_faults(data["command"])]
 
     async def call(self, data: Data, context: StepContext) -> Outcome:
         """Connect, run the command, and leave.

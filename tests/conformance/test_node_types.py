@@ -8,10 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from shared.egress.interface import EgressResponse
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue
 from shared.nodes.base import CompiledNode, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.data_schema import settings_names
+from shared.nodes.declaration import flaws
+from shared.nodes.docstrings import field_docs
 from shared.nodes.fields import rendering_of
 from shared.nodes.registry import default_registry
 from shared.nodes.schema import fields_of
@@ -88,9 +92,8 @@ def templated_field(node_type: NodeType[Any]) -> str | None:
 def test_declares_itself(component: str) -> None:
     """A type and its module say what they are, and the catalogue answers for it under its name and its aliases."""
     node_type = REGISTRY.type_of(component)
-    assert inspect.getdoc(type(node_type))
+    assert flaws(node_type) == []
     assert inspect.getdoc(inspect.getmodule(type(node_type)))
-    assert node_type.title
     assert CATALOGUE.kind(component) is node_type.kind
     assert CATALOGUE.mode(component) is node_type.mode
     assert [CATALOGUE.resolve(name) for name in (component, *node_type.aliases)] == [component] * (
@@ -108,12 +111,39 @@ def test_documents_its_fields(component: str) -> None:
 
 @every_type
 def test_exports_a_schema(component: str) -> None:
-    """The JSON Schema names every field, closes the object, and is JSON itself."""
+    """The JSON Schema is one, names every field that a node's data may have and closes the object."""
+    node_type = REGISTRY.type_of(component)
     schema = REGISTRY.schema(component)
-    definition = schema["$defs"][schema["$ref"].rpartition("/")[2]]
-    assert definition["additionalProperties"] is False
-    assert definition["properties"].keys() == fields_of(REGISTRY.type_of(component).data_type).keys()
+    Draft202012Validator.check_schema(schema)
+    assert schema["additionalProperties"] is False
+    own = {name for name, rule in schema["properties"].items() if "x-templates" in rule}
+    assert own == fields_of(node_type.data_type).keys()
+    assert schema["properties"].keys() - own >= {*DOCUMENTATION_FIELDS, *settings_names(node_type)}
     assert msgspec.json.decode(msgspec.json.encode(schema)) == schema
+
+
+@every_type
+def test_schema_and_check_agree(component: str) -> None:
+    """What the check of a saved workflow takes, the schema takes: the example, settings, templates; and no more."""
+    node_type, data = example_of(component)
+    valid = Draft202012Validator(REGISTRY.schema(component)).is_valid
+    whole = msgspec.json.decode(msgspec.json.encode({"componentId": component, **data}))
+    assert valid(whole)
+    assert all(valid({**whole, "componentId": alias}) for alias in node_type.aliases)
+    assert not valid({**whole, "componentId": "another"})
+    assert not valid({**whole, "zzz": 1})
+    for name, field in fields_of(node_type.data_type).items():
+        takes = field.rendering is not Rendering.NONE
+        told = {fault.code for fault in CATALOGUE.check(component, {**data, name: "{{ n1.x }}"}, "d")[0]}
+        assert ("no_template" in told) is not takes
+        assert not takes or valid({**whole, name: "{{ n1.x }}"})
+
+
+@every_type
+def test_documents_each_field_once(component: str) -> None:
+    """What docstrings say of fields is said of fields that exist: the catalogue shows it beside them."""
+    data_type = REGISTRY.type_of(component).data_type
+    assert field_docs(data_type).keys() <= fields_of(data_type).keys()
 
 
 @every_type

@@ -10,7 +10,7 @@ import pytest
 
 from shared.egress.interface import Egress
 from shared.errors import NotFoundError, StepFailedError
-from shared.nodes import registry as module
+from shared.nodes import plugins as module
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.registry import Registry, compile_node, default_registry
 
@@ -46,7 +46,7 @@ def test_finds_the_types_of_the_package() -> None:
 
 def test_takes_types_from_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry point of the group adds its type beside the built-in ones."""
-    entry = EntryPoint("double", f"{__name__}:Doubler", module.ENTRY_POINTS)
+    entry = EntryPoint("double", f"{__name__}:Doubler", module.GROUP)
     monkeypatch.setattr(EntryPoint, "load", lambda _: Doubler)
     monkeypatch.setattr(module, "entry_points", lambda group: [entry] if group == "edgewise.nodes" else [])
     default_registry.cache_clear()
