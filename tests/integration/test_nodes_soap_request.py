@@ -1,0 +1,357 @@
+"""``soap_request`` against a service with a WSDL, a schema that it imports, and a parser that validates by it."""
+
+import asyncio
+import base64
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.egress.client import EgressClient
+from shared.nodes import soap_request
+from shared.nodes.soap_documents import FRESH, MAX_BYTES, Descriptions, Source
+from tests.outward import called, failure_of, faults_of, outward, serving, silent
+from tests.soap import NS, SCHEMA, Stock, answer, fault, wsdl
+from tests.trap import INTERNAL, trapping
+
+WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins as a worker that has read nothing yet."""
+    monkeypatch.setattr(soap_request, "_descriptions", Descriptions())
+
+
+@pytest.fixture
+async def stock() -> AsyncIterator[Stock]:
+    service = Stock()
+    async with serving(service) as base:
+        service.base = base
+        yield service
+
+
+def data(stock: Stock, **more: Any) -> dict[str, Any]:
+    return {"wsdl": f"{stock.base}/stock", "operation": "GetLevel", "arguments": {"item": "tea"}, **more}
+
+
+async def test_an_operation_is_called(stock: Stock) -> None:
+    """Arguments arrive as the schema has them, whatever characters they hold; the result comes back as JSON."""
+    arguments = {
+        "item": "{{ n1.item }}",
+        "warehouses": ["cpt", "</s:item> & \"'"],
+        "photo": {"$base64": "AAEC"},
+        "since": "2025-01-31",
+    }
+    outcome = await called("soap_request", data(stock, arguments=arguments), {"n1": {"item": "<b>tea</b>&amp;"}})
+    assert outcome.output["status"] == 200
+    assert outcome.output["result"] == {
+        "total": 4,
+        "price": "12.50",
+        "at": "2025-10-31T12:00:00+00:00",
+        "photo": "AAEC",
+        "note": None,
+        "line": [{"warehouse": "cpt", "count": 2}, {"warehouse": "</s:item> & \"'", "count": 2}],
+    }
+    body = stock.envelopes[0]
+    assert body.findtext(f".//{{{NS}}}item") == "<b>tea</b>&amp;"
+    assert [each.text for each in body.iter(f"{{{NS}}}warehouses")] == ["cpt", "</s:item> & \"'"]
+    assert body.findtext(f".//{{{NS}}}photo") == "AAEC"
+    assert stock.headers["SOAPAction"] == '"urn:stock#GetLevel"'
+    assert stock.headers["Idempotency-Key"] == "r:n2:-"
+    assert stock.asked == ["GET /stock", "GET /types.xsd", "POST /soap"]
+    assert outcome.step_input["operation"] == "GetLevel"
+
+
+async def test_headers_and_logins(stock: Stock) -> None:
+    """A header of the message, fields of HTTP and a Basic login go out, and none of the secrets is logged."""
+    how = data(stock, soap_headers={"key": "k-1"}, headers={"X-Team": "grün"}, username="joe", password="pässword")
+    outcome = await called("soap_request", how)
+    assert stock.envelopes[0].findtext(f".//{{{NS}}}Key") == "k-1"
+    assert stock.headers["X-Team"] == "grün"
+    assert stock.headers["Authorization"] == f"Basic {base64.b64encode('joe:pässword'.encode()).decode()}"
+    assert "pässword" not in str(outcome)
+
+
+@pytest.mark.parametrize("login", ["username_token", "username_digest"])
+async def test_username_tokens(stock: Stock, login: str) -> None:
+    """The login stands in the message, with its password hashed if that is wanted, and not in a header of HTTP."""
+    await called("soap_request", data(stock, username="joe", password="secret-1", login=login))
+    assert stock.envelopes[0].findtext(f".//{{{WSSE}}}Username") == "joe"
+    shown = stock.envelopes[0].findtext(f".//{{{WSSE}}}Password")
+    assert shown
+    assert (shown == "secret-1") == (login == "username_token")
+    assert "Authorization" not in stock.headers
+
+
+async def test_other_ports_and_addresses(stock: Stock) -> None:
+    """A port is chosen by name, and an endpoint stands in for the address that the WSDL has."""
+    await called("soap_request", data(stock, port="Other"))
+    await called("soap_request", data(stock, endpoint=f"{stock.base}/third"))
+    assert [each for each in stock.asked if each.startswith("POST")] == ["POST /other", "POST /third"]
+
+
+@pytest.mark.parametrize(("code", "category"), [("Client", "4xx"), ("Server", "5xx"), ("Odd", "error")])
+async def test_a_fault_fails_the_step(stock: Stock, code: str, category: str) -> None:
+    """With what the service says, and whose fault it is."""
+    stock.says = (500, fault(code, "no such\nitem"))
+    error = await failure_of("soap_request", data(stock))
+    assert (error.code, error.category, error.http_status) == ("soap_fault", category, 500)
+    assert error.message == "SOAP fault: no such item"
+    assert "faultstring" in error.body
+    stock.says = (200, fault(code, "hidden"))
+    assert (await failure_of("soap_request", data(stock))).message == "SOAP fault: hidden"
+
+
+async def test_what_is_no_answer(stock: Stock) -> None:
+    """A status is told as one; a success that is no answer of the operation is told as that."""
+    for status, category in ((503, "5xx"), (429, "429"), (401, "4xx")):
+        stock.says = (status, "<html>busy</html>")
+        error = await failure_of("soap_request", data(stock))
+        assert (error.code, error.category, error.http_status) == ("soap_failed", category, status)
+    for text in ("", "no xml", "<a/>", answer([])[:-30], answer([]).replace("<total>0</total>", "<x/>")):
+        stock.says = (200, text)
+        assert (await failure_of("soap_request", data(stock))).code == "invalid_response"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"operation": "GetLevels"}, '"GetLevels" is no operation of the service; it has "GetLevel".'),
+        ({"service": "Shop"}, 'The WSDL has no such service or port; it has "Stock/Main", "Stock/Other".'),
+        ({"port": "Third"}, 'The WSDL has no such service or port; it has "Stock/Main", "Stock/Other".'),
+        ({"arguments": {"itm": "tea"}}, 'data.arguments do not fit "GetLevel": '),
+        ({"arguments": {}}, 'data.arguments do not fit "GetLevel": '),
+        ({"arguments": {"item": "tea", "photo": {"$base64": "?"}}}, "data.arguments: a $base64 is no base64."),
+        ({"arguments": {"item": "tea", "photo": 7}}, 'data.arguments do not fit "GetLevel": '),
+        ({"arguments": "{{ n1 }}"}, "data.arguments._soapheaders: "),
+    ],
+)
+async def test_what_does_not_fit_the_description(stock: Stock, change: dict[str, Any], told: str) -> None:
+    """Nothing is sent, and the message names what would fit."""
+    scope = {"n1": {"item": "tea", "_soapheaders": {"key": "k"}}}
+    error = await failure_of("soap_request", data(stock, **change), scope)
+    assert error.code == "invalid_data"
+    assert error.message.startswith(told)
+    assert "POST /soap" not in stock.asked
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"wsdl": "file:///etc/passwd"}, "d.wsdl"),
+        ({"wsdl": "/etc/passwd"}, "d.wsdl"),
+        ({"endpoint": "ftp://a.test/"}, "d.endpoint"),
+        ({"headers": {"X": "a\nb"}}, "d.headers.X"),
+        ({"password": "secret-1"}, "d.username"),
+        ({"login": "username_token"}, "d.username"),
+        ({"arguments": {"_soapheaders": 1}}, "d.arguments._soapheaders"),
+        ({"operation": "{{ n1.x }}"}, "d.operation"),
+    ],
+)
+def test_faults_when_saved(change: dict[str, Any], path: str) -> None:
+    """What can be seen to be wrong is refused."""
+    how = {"wsdl": "https://a.test/?wsdl", "operation": "GetLevel", **change}
+    assert [where for where, _ in faults_of("soap_request", how)] == [path]
+
+
+async def test_a_description_is_read_once(stock: Stock) -> None:
+    """For all calls of some minutes, those at the same time included; other credentials read it for themselves."""
+    await asyncio.gather(*(called("soap_request", data(stock)) for _ in range(5)))
+    assert stock.asked.count("GET /stock") == stock.asked.count("GET /types.xsd") == 1
+    assert stock.asked.count("POST /soap") == 5
+    await called("soap_request", data(stock, headers={"X-Key": "other"}))
+    assert stock.asked.count("GET /stock") == 2
+
+
+async def test_kept_descriptions_are_bounded(stock: Stock) -> None:
+    """By age, number and size."""
+    now = [0.0]
+    kept = Descriptions(clock=lambda: now[0])
+
+    async def read(path: str, egress: EgressClient) -> None:
+        source = Source(f"{stock.base}{path}", (), True)
+        await kept.get(source, egress, seconds=10, now=datetime(2025, 10, 31, tzinfo=UTC))
+
+    async with outward() as egress:
+        await read("/stock", egress)
+        now[0] = FRESH + 1
+        await read("/stock", egress)
+        assert stock.asked.count("GET /stock") == 2
+        for number in range(70):
+            await read(f"/stock?{number}", egress)
+        assert len(kept) == 64
+        stock.described = wsdl(stock.base) + f"<!--{'x' * 1_500_000}-->"
+        for number in range(4):
+            await read(f"/stock?large{number}", egress)
+        assert len(kept) == 2
+
+
+async def test_a_description_that_is_away(stock: Stock) -> None:
+    """Is told with its status, and not kept."""
+    error = await failure_of("soap_request", data(stock, wsdl=f"{stock.base}/none"))
+    assert (error.code, error.category, error.http_status) == ("wsdl_unavailable", "4xx", 404)
+    for _ in range(2):
+        stock.described = "<html>maintenance</html>"
+        assert (await failure_of("soap_request", data(stock))).code == "invalid_wsdl"
+    stock.described = None
+    assert (await called("soap_request", data(stock))).output["status"] == 200
+
+
+async def test_credentials_go_to_the_descriptions_own_origin(stock: Stock) -> None:
+    """A schema elsewhere is asked for without them."""
+    seen: list[str | None] = []
+    foreign = Stock()
+
+    async def noting(request: Any) -> Any:
+        seen.append(request.headers.get("Authorization"))
+        return await foreign(request)
+
+    async with serving(noting) as elsewhere:
+        foreign.base = elsewhere
+        stock.described = wsdl(stock.base, schema=f"{elsewhere}/types.xsd")
+        await called("soap_request", data(stock, username="joe", password="secret-1"))
+    assert seen == [None]
+    assert stock.headers["Authorization"]
+
+
+Attack = Callable[[str, str], str]
+ATTACKS: dict[str, Attack] = {
+    "an import of a schema": lambda base, trap: wsdl(base, schema=f"http://{trap}/x.xsd"),
+    "a name that leads inside": lambda base, trap: wsdl(base, schema=f"http://inside.test:{trap.split(':')[1]}/x.xsd"),
+    "an include": lambda base, trap: wsdl(
+        base, head=f'<types><xs:schema><xs:include schemaLocation="http://{trap}/x.xsd"/></xs:schema></types>'
+    ),
+    "an import of another WSDL": lambda base, trap: wsdl(
+        base, head=f'<import namespace="urn:x" location="http://{trap}/x.wsdl"/>'
+    ),
+    "a redirected import": lambda base, trap: wsdl(base, schema=f"{base}/redirect/{trap}"),
+    "an external document type": lambda base, trap: wsdl(base, prolog=f'<!DOCTYPE d SYSTEM "http://{trap}/x.dtd">'),
+    "an external entity": lambda base, trap: wsdl(
+        base, prolog=f'<!DOCTYPE d [<!ENTITY x SYSTEM "http://{trap}/x">]>', head="<documentation>&x;</documentation>"
+    ),
+    "a parameter entity": lambda base, trap: wsdl(
+        base, prolog=f'<!DOCTYPE d [<!ENTITY % x SYSTEM "http://{trap}/x"> %x;]>'
+    ),
+    "a file as an entity": lambda base, _: wsdl(
+        base, prolog='<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]>', head="<documentation>&x;</documentation>"
+    ),
+    "a file as a schema": lambda base, _: wsdl(base, schema="file:///etc/passwd"),
+    "another scheme": lambda base, trap: wsdl(base, schema=f"ftp://{trap}/x.xsd"),
+    "an address inside": lambda base, trap: wsdl(base).replace(f"{base}/soap", f"http://{trap}/soap"),
+    "an address that is a file": lambda base, _: wsdl(base).replace(f"{base}/soap", "file:///etc/passwd"),
+    "no address": lambda base, _: wsdl(base).replace(f"{base}/soap", ""),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_a_description_leads_nowhere(stock: Stock, attack: str) -> None:
+    """Not by imports, redirects, entities or its address: what is inside hears nothing, and no file is read."""
+
+    async def answering(request: web.Request) -> web.Response:
+        if request.path.startswith("/redirect/"):
+            return web.Response(status=302, headers={"Location": f"http://{request.path[10:]}/x.xsd"})
+        return await stock(request)
+
+    async with trapping() as trap, serving(answering) as base, _outside() as egress:
+        stock.base = base
+        stock.described = ATTACKS[attack](base, f"{INTERNAL}:{trap.port}")
+        error = await failure_of("soap_request", data(stock), egress=egress)
+        await asyncio.sleep(0)
+        assert trap.caught == []
+    assert error.code in ("egress_refused", "invalid_url", "invalid_wsdl", "wsdl_unavailable")
+    assert "root:" not in f"{error.message}{error.body}"
+    assert not [each for each in stock.asked if each.startswith("POST")]
+
+
+def _outside() -> EgressClient:
+    """A client that may go to the service and to nothing else on this machine."""
+    return outward({"inside.test": [INTERNAL]}, allow="127.0.0.1")
+
+
+async def test_a_relative_file_is_a_path_of_the_server(stock: Stock) -> None:
+    """``/etc/passwd`` in an import is what the service has under that path."""
+    stock.described = wsdl(stock.base, schema="/etc/passwd")
+    assert (await failure_of("soap_request", data(stock))).code == "wsdl_unavailable"
+    assert stock.asked == ["GET /stock", "GET /etc/passwd"]
+
+
+def _bomb(text: str) -> str:
+    entities = "".join(f'<!ENTITY a{level} "{f"&a{level - 1};" * 10}">' for level in range(1, 10))
+    return text.replace("?>", f'?><!DOCTYPE d [<!ENTITY a0 "ha">{entities}]>', 1)
+
+
+@pytest.mark.parametrize("place", ["wsdl", "schema", "answer", "attribute"])
+async def test_entities_do_not_explode(stock: Stock, place: str) -> None:
+    """A document type is refused wherever it comes, before it costs anything."""
+    prolog = '<?xml version="1.0"?>'
+    if place == "answer":
+        stock.says = (200, _bomb(prolog + answer([]).replace("<total>0", "<total>&a9;")))
+    elif place == "attribute":
+        stock.described = _bomb(wsdl(stock.base)).replace('name="Stock">', 'name="&a9;">', 1)
+    elif place == "wsdl":
+        head = "<documentation>&a9;</documentation>"
+        stock.described = _bomb(wsdl(stock.base, head=head))
+    else:
+        stock.schema = _bomb(SCHEMA).replace('type="xs:string"/>', 'type="&a9;"/>', 1)
+    await failure_of("soap_request", data(stock, wsdl=f"{stock.base}/none"))  # what the library takes to be loaded
+    tracemalloc.start()
+    try:
+        error = await failure_of("soap_request", data(stock))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert error.code == ("invalid_response" if place == "answer" else "invalid_wsdl")
+
+
+async def test_descriptions_are_capped(stock: Stock) -> None:
+    """In bytes, of one document and of all, and in the number of documents."""
+    stock.described = wsdl(stock.base) + f"<!--{'x' * MAX_BYTES}-->"
+    assert (await failure_of("soap_request", data(stock))).code == "wsdl_too_large"
+    stock.described = wsdl(stock.base) + f"<!--{'x' * (MAX_BYTES - 2000)}-->"
+    assert (await failure_of("soap_request", data(stock))).code == "wsdl_too_large"
+
+    async def endless(request: Any) -> Any:
+        depth = int(request.path[1:] or 0)
+        text = (
+            f'<definitions xmlns="http://schemas.xmlsoap.org/wsdl/" targetNamespace="urn:{depth}">'
+            f'<import namespace="urn:{depth + 1}" location="/{depth + 1}"/></definitions>'
+        )
+        return web.Response(text=text, content_type="text/xml")
+
+    async with serving(endless) as base:
+        error = await failure_of("soap_request", {"wsdl": f"{base}/0", "operation": "Get"})
+    assert (error.code, error.message) == ("wsdl_too_large", "The WSDL imports more than 49 other documents.")
+
+
+@pytest.mark.parametrize("shape", ["nested", "cyclic", "wide"])
+async def test_odd_descriptions_end(stock: Stock, shape: str) -> None:
+    """Whatever they are made of, the step ends, and says so."""
+    if shape == "nested":
+        stock.described = wsdl(stock.base, head="<documentation>" + "<a>" * 100_000)
+    elif shape == "cyclic":
+        stock.described = wsdl(stock.base, head='<import namespace="urn:stock" location="/stock"/>')
+    else:
+        stock.described = wsdl(stock.base, head="<documentation/>" * 50_000)
+    if shape == "nested":
+        assert (await failure_of("soap_request", data(stock))).code == "invalid_wsdl"
+    else:
+        assert (await called("soap_request", data(stock))).output["status"] == 200
+
+
+@pytest.mark.parametrize("place", ["wsdl", "service"])
+async def test_time_is_limited(stock: Stock, place: str) -> None:
+    """A silent server ends the step when its time is over, whichever it is, and no thread waits for it."""
+    async with silent() as port:
+        there = {"wsdl": f"http://127.0.0.1:{port}/"} if place == "wsdl" else {"endpoint": f"http://127.0.0.1:{port}/"}
+        error = await failure_of("soap_request", data(stock, **there), seconds=0.5)
+    assert (error.code, error.category) == ("timeout", "timeout")
+
+
+async def test_large_answers_are_refused(stock: Stock) -> None:
+    """Over 4 MiB of XML nothing is parsed."""
+    stock.says = (200, answer(["x" * 5_000_000]))
+    assert (await failure_of("soap_request", data(stock))).code == "response_too_large"
