@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from api.access import Scope
 from api.call import Call
-from api.routes import callbacks, documentation, nodes, run_actions, run_bulk, runs, vault, webhooks, workflows
+from api.routes import callbacks, documentation, nodes, run_actions, run_bulk, runs, sync, vault, webhooks, workflows
 from api.routing import Route
 from api.services import Services
 from shared.probes import Check, add_probe_routes
@@ -15,6 +15,7 @@ from shared.probes import Check, add_probe_routes
 #: Every route of the service but its probes.
 ROUTES: Final[tuple[Route, ...]] = (
     *webhooks.ROUTES.declared,
+    *sync.ROUTES.declared,
     *callbacks.ROUTES.declared,
     *vault.ROUTES.declared,
     *nodes.ROUTES.declared,

@@ -84,6 +84,30 @@ ERRORS: Final[Mapping[str, str]] = {
     ),
     "run_open": "The run has not ended. Only a run that has ended is run again: cancel it first, or wait for its end.",
     "scope_missing": "The token is valid, and lacks the scope that this route asks for. The message names it.",
+    "run_cancelled": (
+        "The run that was to answer this request was cancelled before it did, by somebody or by a limit of its "
+        "workflow. run_id names it."
+    ),
+    "run_failed": (
+        "The run that was to answer this request failed before it did. The message says why, and run_id names it: it "
+        "shows which step failed. The service itself is well."
+    ),
+    "stopping": (
+        "The process that waited for the run's answer stops. The run goes on; run_id names it. With an "
+        "Idempotency-Key a repeat waits for the same run."
+    ),
+    "sync_timeout": (
+        "The run has not answered in time. It goes on; run_id names it. With an Idempotency-Key a repeat waits for the "
+        "same run."
+    ),
+    "no_response_node": (
+        "Nothing in the workflow answers a synchronous request: it needs a text_transform with is_response true "
+        "outside iterators, or a terminate node."
+    ),
+    "workflow_not_synchronous": (
+        "The workflow begins with another trigger than sync_request_trigger, so no request can wait for its answer. "
+        "Start it with POST /workflows/{id}/execute."
+    ),
     "token_expired": "The token's time (exp) is over. Get a new one.",
     "token_invalid": (
         "The token is no JWT that is trusted here: its signature, algorithm, issuer, audience or claims are not right. "

@@ -39,6 +39,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         doc_url: a page of this service that explains the code.
         errors: every fault of the request, when there are several to tell.
+        run_id: the run that the request started all the same.
     """
 
     type: str
@@ -46,6 +47,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     doc_url: str
     errors: tuple[Fault, ...] = ()
+    run_id: str = ""
 
 
 def answer(error: EdgewiseError, public_url: str) -> web.Response:
@@ -58,6 +60,8 @@ def answer(error: EdgewiseError, public_url: str) -> web.Response:
     }
     if error.faults:
         body["errors"] = [{"path": f.path, "code": f.code, "message": f.message} for f in error.faults]
+    if error.run_id is not None:
+        body["run_id"] = error.run_id
     response = web.Response(
         status=error.status, body=jsontext.encode(body).encode(), headers={"Content-Type": "application/json"}
     )
@@ -95,7 +99,7 @@ def in_envelope(handle: Handler, public_url: str) -> Handler:
 
 
 def _expected(error: EdgewiseError, request: web.Request, public_url: str) -> web.Response:
-    if error.status >= 500:
+    if error.status >= 500 and error.run_id is None:  # what a run answers is no fault of the service
         _log.error(
             "request could not be served",
             request_id=request[REQUEST_ID],

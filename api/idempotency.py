@@ -38,17 +38,29 @@ async def once(
         BadRequestError: if the key is not legal.
         ConflictError: if the key was used with another body, or a request with it is under way.
     """
+    answer, replayed = await first(call, body, work, confidential=confidential)
+    return answer.response(Idempotency_Replayed="true") if replayed else answer.response()
+
+
+async def first(
+    call: Call, body: bytes, work: Callable[[Connection], Awaitable[Answer]], *, confidential: bool = False
+) -> tuple[Answer, bool]:
+    """Do the work in a transaction and keep its answer, or find the one that was kept; and whether it was.
+
+    Raises:
+        BadRequestError, ConflictError: as `once`.
+    """
     scope = scope_of(call)
     async with call.writing() as connection:
         if scope is None:
-            return (await work(connection)).response()
+            return await work(connection), False
         digest = _Digest(call, body, confidential=confidential)
         kept = await _replay(connection, call, scope, digest)
         if kept is not None:
-            return kept.response(Idempotency_Replayed="true")
+            return kept, True
         answer = await work(connection)
         await idempotency.keep(connection, scope, _to_keep(call, scope, digest, answer))
-        return answer.response()
+        return answer, False
 
 
 def scope_of(call: Call) -> Scope | None:

@@ -13,6 +13,7 @@ from api.readiness import Readiness
 from api.run_graphs import RunGraphs
 from api.server import Runner
 from api.services import Services
+from api.sync_runs import SyncRuns
 from api.webhook_targets import WebhookTargets
 from shared import service
 from shared.broker import Announcer
@@ -27,6 +28,8 @@ from shared.nodes.registry import default_registry
 from shared.vault import parse_keys
 
 _log = get(__name__)
+#: Seconds of the grace period that are kept for telling those who wait that the process stops.
+_LAST_WORDS = 1.0
 
 
 def main(config: Config) -> None:
@@ -79,8 +82,10 @@ class Api:
             webhooks=WebhookTargets(pool),
             backlog=Backlog(pool, config.max_open_runs),
             graphs=RunGraphs(registry),
+            sync=SyncRuns(pool, registry, config.broker_url, seconds=config.sync_seconds),
         )
         app = make_app(self.services, self._readiness.needed(), self._readiness.reported())
+        self._grace = config.grace_seconds
         self._runner = Runner(app, public_url=config.public_url, grace_seconds=config.grace_seconds)
 
     @classmethod
@@ -109,7 +114,11 @@ class Api:
     async def stop(self) -> None:
         """Take nothing new, finish what is in flight within the grace period, and send the messages that wait."""
         began = time.monotonic()
+        # Who still waits for a run near the end of it is told so, instead of nothing.
+        last_words = asyncio.get_running_loop().call_later(max(0.0, self._grace - _LAST_WORDS), self.services.sync.stop)
         await self._runner.cleanup()
+        last_words.cancel()
+        await self.services.sync.close()
         await self._ingest.close()
         self._clock.cancel()
         await asyncio.to_thread(self._announcer.close)

@@ -61,6 +61,8 @@ def _route(route: Route, document: Mapping[str, Any]) -> str:
 def _fields(title: str, struct: Any, document: Mapping[str, Any]) -> str:
     if struct is None:
         return ""
+    if struct is Any:
+        return f"<p>{title}: any JSON.</p>"
     schema = document["components"]["schemas"][struct.__name__]
     rows = "".join(
         f"<tr><td><code>{escape(name)}</code></td><td>{escape(_meaning(field))}</td></tr>"

@@ -1,6 +1,7 @@
 """What handlers work with: made once when the process starts, handed to every call."""
 
 from typing import Protocol
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from api.auth import Gatekeeper
 from api.backlog import Backlog
 from api.run_graphs import RunGraphs
+from api.sync_runs import SyncRuns
 from api.webhook_targets import WebhookTargets
 from shared.config import Config
 from shared.db import Clock, Executes
@@ -24,6 +26,10 @@ class Accepts(Protocol):
 
     async def accept(self, trigger: Trigger) -> Accepted | None:
         """Make a run of a trigger; durable when this returns."""
+        ...
+
+    def new_id(self) -> UUID:
+        """A fresh run id, for a trigger whose run must be known beforehand."""
         ...
 
     async def accept_on(self, connection: Executes, trigger: Trigger) -> Accepted | None:
@@ -54,3 +60,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: WebhookTargets
     backlog: Backlog
     graphs: RunGraphs
+    sync: SyncRuns

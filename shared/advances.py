@@ -135,6 +135,7 @@ class Advance(NamedTuple):
         iterator: the innermost one that the held step lies in; its `item` is one of that iterator's.
         caller: the run that waits for this one.
         wake: what had woken the held step; None if it had not waited.
+        answers: it settles a step that answers the request which started the run.
     """
 
     run_id: UUID
@@ -157,6 +158,7 @@ class Advance(NamedTuple):
     questions: Sequence[Asked] = ()
     calls: Sequence[ChildCall] = ()
     wake: str | None = None
+    answers: bool = False
 
     @property
     def ends(self) -> bool:

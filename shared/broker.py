@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID, uuid4
 
 # Read when dramatiq is imported: milliseconds until a consumer that lost its connection tries again.
@@ -33,6 +33,8 @@ _log = structlog.get_logger(__name__)
 NAMESPACE: Final = "edgewise"
 #: Its absence tells that the server was emptied, and with it every message.
 EPOCH_KEY: Final = f"{NAMESPACE}:epoch"
+#: The channel on which api processes hear of runs whose requests can be answered: their ids, 16 bytes each.
+ANSWERS_CHANNEL: Final = f"{NAMESPACE}:answers"
 #: The most references one message carries.
 MESSAGE_REFERENCES: Final = 16
 #: Messages of one bulk lane that a worker process works on at once: what a commit carries besides light work.
@@ -311,6 +313,12 @@ def decode_references(wire: Iterable[Sequence[Any]]) -> list[Reference]:
     return [Reference(UUID(run), node, item, bool(claim)) for run, node, item, claim in wire]
 
 
+class _Answered(NamedTuple):
+    """Runs whose requests can be answered."""
+
+    run_ids: Sequence[UUID]
+
+
 class Announcer:
     """Sends messages from a thread of its own, so that a broker that is away never holds a request or a commit.
 
@@ -323,7 +331,8 @@ class Announcer:
     def __init__(self, url: str) -> None:
         self._client = connect(url)
         self._connection: redis.connection.AbstractConnection | None = None
-        self._queue: queue.SimpleQueue[Sequence[Doorbell] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[Doorbell] | _Answered | None] = queue.SimpleQueue()
+        self._answered: list[UUID] = []
         self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
         self._silent_until = 0.0
         self._closing = False
@@ -334,6 +343,10 @@ class Announcer:
         if doorbells:
             self._queue.put(share_out(doorbells, came_as_bulk=CAME_AS_BULK.get()))
 
+    def answered(self, run_ids: Sequence[UUID]) -> None:
+        """Tell the api processes that these runs' requests can be answered; never blocks and never raises."""
+        self._queue.put(_Answered(run_ids))
+
     def close(self) -> None:
         """Send what is waiting and stop; at most five seconds."""
         self._queue.put(None)
@@ -343,6 +356,9 @@ class Announcer:
     def _run(self) -> None:
         while not self._closing:
             messages = group(self._collect())
+            if self._answered:
+                self._attempt([("PUBLISH", ANSWERS_CHANNEL, b"".join(run_id.bytes for run_id in self._answered))])
+                self._answered.clear()
             for start in range(0, len(messages), _PER_TRANSACTION):
                 self._send(messages[start : start + _PER_TRANSACTION])
 
@@ -353,6 +369,8 @@ class Announcer:
         while True:
             if entry is None:
                 self._closing = True
+            elif isinstance(entry, _Answered):
+                self._answered.extend(entry.run_ids)
             else:
                 collected.extend(entry)
             try:
@@ -361,10 +379,13 @@ class Announcer:
                 return collected
 
     def _send(self, messages: Sequence[tuple[str, list[Reference]]]) -> None:
+        self._attempt([command for message in messages for command in enqueueing(*message)])
+
+    def _attempt(self, commands: Sequence[tuple[str | bytes, ...]]) -> None:
         if time.monotonic() < self._silent_until:
             return
         try:
-            self._transact([command for message in messages for command in enqueueing(*message)])
+            self._transact(commands)
         except (redis.RedisError, OSError) as error:
             BROKER_ERRORS.labels("enqueue").inc()
             self._silent_until = time.monotonic() + _COOL_DOWN

@@ -79,6 +79,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         float, _doc("How long steps in flight may go on after SIGTERM, handing back included.", ge=0, le=3600)
     ] = 20.0
     webhook_max_bytes: Annotated[int, _doc("The largest webhook body.", ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    sync_seconds: Annotated[float, _doc("How long a synchronous request waits for its run.", ge=0.1, le=600)] = 30.0
     max_open_runs: Annotated[int, _doc("Open runs past which triggers are answered with 429.", ge=1)] = 100_000
     keep_runs_days: Annotated[int, _doc("Days for which runs that have ended are kept.", ge=1, le=36500)] = 90
     metrics_host: Annotated[str, _doc("The address of the probes of scheduler and worker.")] = "127.0.0.1"

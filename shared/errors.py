@@ -32,19 +32,27 @@ class EdgewiseError(Exception):
         code: a stable identifier, also the last part of ``doc_url``.
         status: the HTTP status it is served with.
         retry_after: seconds after which a repeat may succeed, or None.
+        run_id: the run that the request started all the same, or None.
     """
 
     type: ClassVar[str] = "api_error"
     status: ClassVar[int] = 500
 
     def __init__(
-        self, code: str, message: str, *, faults: Sequence[Fault] = (), retry_after: int | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        faults: Sequence[Fault] = (),
+        retry_after: int | None = None,
+        run_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.faults = tuple(faults)
         self.retry_after = retry_after
+        self.run_id = run_id
 
 
 class BadRequestError(EdgewiseError):
@@ -136,6 +144,20 @@ class UnavailableError(EdgewiseError):
 
     type = "api_error"
     status = 503
+
+
+class RunFailedError(EdgewiseError):
+    """The run that was to answer a request failed; the fault is its workflow's, and not the service's."""
+
+    type = "api_error"
+    status = 502
+
+
+class RunTimeoutError(EdgewiseError):
+    """The run that was to answer a request has not answered in time; it goes on."""
+
+    type = "timeout_error"
+    status = 504
 
 
 class StepFailedError(EdgewiseError):

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -12,8 +13,10 @@ from shared.advances import Advance
 from shared.batcher import CROWD, Batcher, Entry, Waiting
 from shared.lanes import Doorbell
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED
+from shared.states import TriggerType
 from shared.store.advance import Committed, commit, follow_up, still_mine
 
+_SYNC: Final = TriggerType.SYNC
 #: Whether an advance was written; false when its step had been taken over.
 Written = bool
 
@@ -26,6 +29,7 @@ class Commits:
         incarnation: gives the id claims are made under.
         on_opened: called with the steps that a commit made ready, and the runs it started.
         on_freed: called with runs that a commit ended and that held a concurrency slot.
+        on_answered: called with runs whose requests can be answered now: their answers, or their ends, are durable.
     """
 
     def __init__(
@@ -34,11 +38,13 @@ class Commits:
         incarnation: Callable[[], UUID],
         on_opened: Callable[[Sequence[Doorbell]], None],
         on_freed: Callable[[Sequence[UUID]], None],
+        on_answered: Callable[[Sequence[UUID]], None],
     ) -> None:
         self._pool = pool
         self._incarnation = incarnation
         self._on_opened = on_opened
         self._on_freed = on_freed
+        self._on_answered = on_answered
         self._batcher: Batcher[Advance, Written] = Batcher(
             self._flush, name="advance", select=one_ending_per_run, is_crowd=_is_crowd
         )
@@ -66,6 +72,8 @@ class Commits:
             self._on_opened(committed.bells)
         if freed := [ended.run_id for ended in committed.ended if ended.freed]:
             self._on_freed(freed)
+        if answered := _answered(advances, committed):
+            self._on_answered(answered)
         mine = await self._mine(advances, committed, incarnation) if uncertain else frozenset()
         written = [unit in committed.held or advance.next_claim in mine for unit, advance in enumerate(advances)]
         LOST_UNITS.inc(written.count(False))
@@ -112,6 +120,13 @@ def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[E
         batch.append(entry)
     waiting.extendleft(reversed(later))
     return batch
+
+
+def _answered(advances: Sequence[Advance], committed: Committed) -> list[UUID]:
+    """The runs whose requests can be answered now."""
+    answered = [advance.run_id for unit, advance in enumerate(advances) if advance.answers and unit in committed.held]
+    ended = [ended.run_id for ended in committed.ended if ended.trigger_type == _SYNC]
+    return list(dict.fromkeys(answered + ended)) if answered or ended else []
 
 
 def _is_crowd(advances: Sequence[Advance]) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
@@ -46,7 +46,8 @@ _durations: Final = cache(STEP_DURATION.labels)
 class Executor:
     """Takes references and carries their runs on until nothing is left for this worker.
 
-    Each reference takes a slot of ``capacity`` from when it was fetched until its walk ends.
+    Each reference takes a slot of ``capacity`` from when it was fetched until its walk ends. ``on_answered`` is told of
+    runs whose requests can be answered.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Executor:
         announcer: Announcer,
         tools: Tools,
         isolation: Isolation | None = None,
+        on_answered: Callable[[Sequence[UUID]], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._plans = plans
@@ -71,7 +73,7 @@ class Executor:
         self._isolation = isolation or Isolation()
         self._reader = Reader(pool, lambda: incarnation.id)
         self._children = Children(pool, plans)
-        commits = Commits(pool, lambda: incarnation.id, self._take_opened, self._freed)
+        self.commits = commits = Commits(pool, lambda: incarnation.id, self._take_opened, self._freed, on_answered)
         self._settling = Settling(
             pool=pool,
             commits=commits,

@@ -93,6 +93,7 @@ class Worker:
             announcer=self._announcer,
             tools=Tools(clock, mint.uuid, random.random, self._egress, links),
             isolation=Isolation(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
+            on_answered=self._announcer.answered,
         )
         self._watchdog = Watchdog(asyncio.get_running_loop(), config.lease_seconds)
         self._broker = StepBroker(config.broker_url, room=self.capacity)

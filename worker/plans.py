@@ -34,6 +34,7 @@ class Blueprint(NamedTuple):
         concurrency_key: renders what runs of the workflow are serialised by; None if they are not.
         asking: the nodes that wait for answers, if a template could name their links.
         read_payload: decodes what a request brought, as far as templates see it.
+        responses: the nodes that answer the request which started a run.
     """
 
     plan: Plan
@@ -43,6 +44,7 @@ class Blueprint(NamedTuple):
     concurrency_key: Callable[[Mapping[str, Any]], Any] | None = None
     asking: tuple[str, ...] = ()
     read_payload: Callable[[str], Any] = decode
+    responses: tuple[str, ...] = ()
 
 
 class Plans:
@@ -98,7 +100,8 @@ class Plans:
         nodes = self._compile(plan)
         asking = self._asking(plan, nodes)
         read_payload = payload_reader(plan, self._registry, settings.get("concurrency_key"))
-        blueprint = Blueprint(plan, nodes, workflow, finish_branches, serialised_by, asking, read_payload)
+        responses = self._registry.responses(plan)
+        blueprint = Blueprint(plan, nodes, workflow, finish_branches, serialised_by, asking, read_payload, responses)
         self._kept[key] = blueprint
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)

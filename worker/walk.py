@@ -22,7 +22,7 @@ from shared.graph.paths import depth
 from shared.graph.plan import PlanNode
 from shared.links import Links
 from shared.nodes.base import Outcome, StepContext
-from shared.states import RunStatus, StepStatus
+from shared.states import RunStatus, StepStatus, TriggerType
 from shared.store.taken import Loaded
 from shared.texts import (
     BREAKAGES,
@@ -44,6 +44,7 @@ _WAIT: Final = Mode.WAIT
 _ITERATE: Final = Mode.ITERATE
 _TRIGGER: Final = Kind.TRIGGER
 _SUCCESS: Final = StepStatus.SUCCESS
+_SYNC: Final = TriggerType.SYNC
 
 
 class Tools(NamedTuple):
@@ -225,11 +226,17 @@ class Walk:
             iterations=pending.iterations,
             questions=pending.questions,
             calls=pending.calls,
+            answers=self.loaded.trigger_type == _SYNC and self._answers(),
         )
         self._joins.clear()
         if following is not None:
             self._held, self._attempt = (following.node.id, following.claim_id), 1
         return advance, following
+
+    def _answers(self) -> bool:
+        """Whether what is to be committed answers the request that started the run."""
+        responses = self.blueprint.responses
+        return any(result.node_id in responses and result.status == _SUCCESS for result in self._pending.results)
 
     def _open_effects(self, *, keep_going: bool) -> Next | None:
         """Open the effects that may run now; the walk goes on with the first of them, if it may."""

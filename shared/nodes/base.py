@@ -135,13 +135,14 @@ class TriggerContext(msgspec.Struct, frozen=True):
 
     Attributes:
         payload: the run's stored ``trigger_payload``: for a webhook `{webhook_payload, headers, query, method,
-            received_at}`, for a manual start the caller's context, for a schedule `{scheduled_at}`.
+            received_at}`, for a manual start the caller's context, for a schedule `{scheduled_at}`. An object, unless
+            the type says `NodeType.any_payload`.
         trigger_type: what really started the run (any workflow can be started by hand).
     """
 
     run_id: str
     trigger_type: str
-    payload: Mapping[str, Any]
+    payload: Any
 
 
 def this_clock() -> datetime:
@@ -168,6 +169,7 @@ class NodeType(Generic[DataT]):
         extras: what it needs beside the plain installation; each of them is looked for when a graph is saved.
         timed: whether a pure type needs the time; such a type implements `run_at` instead of `run`.
         asks: whether its steps wait for an answer to their link (``run.links``); such a type implements `question`.
+        any_payload: whether a trigger takes a payload that is no object; others get such a one as ``{payload}``.
     """
 
     component_id: ClassVar[str]
@@ -181,6 +183,7 @@ class NodeType(Generic[DataT]):
     extras: ClassVar[tuple[Extra, ...]] = ()
     timed: ClassVar[bool] = False
     asks: ClassVar[bool] = False
+    any_payload: ClassVar[bool] = False
 
     def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 — most types have none
         """The named handles of a node with this raw ``data``; empty for the single unnamed output."""
@@ -196,6 +199,13 @@ class NodeType(Generic[DataT]):
     def calls(self, data: Mapping[str, Any]) -> str | None:  # noqa: ARG002 — most types call none
         """The id of the workflow that a node with this raw, faultless ``data`` calls."""
         return None
+
+    def answers(self, data: Mapping[str, Any]) -> bool:  # noqa: ARG002 — most types do not
+        """Whether what a node with this raw ``data`` gives out answers the request that started the run.
+
+        Its output has ``text``, and what its step was called with is a `shared.responses.Head`.
+        """
+        return False
 
     def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:  # noqa: ARG002 — most types need none
         """Fields whose rendering depends on this raw ``data`` rather than on their annotation alone."""

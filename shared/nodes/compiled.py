@@ -47,6 +47,9 @@ class Compiled(Generic[DataT]):
 
     def trigger(self, context: TriggerContext) -> Outcome:
         """See `NodeType.trigger`. A trigger has nothing before it that a template could refer to."""
+        if type(context.payload) is not dict and not self._type.any_payload:
+            # The workflow was synchronous once, and a run of then is run again.
+            context = msgspec.structs.replace(context, payload={"payload": context.payload})
         return self._type.trigger(self._render({}), context)
 
     def run(self, scope: Mapping[str, Any], now: Callable[[], datetime] = this_clock) -> Outcome:

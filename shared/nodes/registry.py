@@ -14,6 +14,7 @@ import msgspec
 import shared.nodes
 from shared.errors import Fault, NotFoundError, StepFailedError
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, OPERATION_FIELD, SETTINGS_FIELDS
+from shared.graph.plan import Plan
 from shared.log import get
 from shared.nodes.base import CompiledNode, Kind, Mode, NodeType
 from shared.nodes.compiled import Compiled
@@ -142,6 +143,14 @@ class Registry:
             return node_type.question(msgspec.convert(_config(node_type, data), node_type.data_type))
         except msgspec.ValidationError:  # a version of the node that this code does not take
             return None
+
+    def responses(self, plan: Plan) -> tuple[str, ...]:
+        """The nodes of a plan whose steps answer the request that started the run: none inside an iterator does."""
+        return tuple(
+            name
+            for name, node in plan.nodes.items()
+            if not node.scope and not node.settings.disabled and self.type_of(node.component).answers(node.data)
+        )
 
     def schema(self, component: str) -> dict[str, Any]:
         """The JSON Schema of a node's ``data`` as it is written; see `shared.nodes.data_schema`."""

@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from shared import jsontext
-from shared.egress.fields import check_headers
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, NodeType, Outcome
-from shared.nodes.fields import Text
+from shared.nodes.fields import Plain, Text
+from shared.responses import Head, check_content_type, check_head
 from shared.templates import is_template
 from shared.templates.fields import Rendering
 
@@ -20,14 +20,14 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         template: Liquid. With a ``content_type`` of JSON no value can break the document: it is escaped inside quotes
             and serialised outside them.
-        is_response: whether the text answers the request that started the run.
+        is_response: whether the text answers the request that started the run (``sync_request_trigger``).
         content_type: of that answer.
         status: of that answer, 200-599.
-        headers: of that answer.
+        headers: of that answer; at most 50 of 8 KiB together, none that frames the message or binds the API's origin.
     """
 
     template: Text[str]
-    is_response: bool = False
+    is_response: Plain[bool] = False
     content_type: Text[str] = "text/plain; charset=utf-8"
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     headers: Text[dict[str, str]] = {}
@@ -53,22 +53,26 @@ class TextTransform(NodeType[Data]):
         """See `NodeType.check`."""
         headers, kind = data.get("headers", {}), data.get("content_type", "")
         fixed = {} if isinstance(headers, str) else {k: "" if is_template(v) else v for k, v in headers.items()}
-        faults = [*_header_faults("headers", fixed), *_kind_faults("" if is_template(kind) else kind)]
+        faults = [*_header_faults(fixed), *([] if is_template(kind) else _kind_faults(kind))]
         if _is_json(kind) and not is_template(data["template"]):
             faults += _json_faults(data["template"])
         return faults
 
+    def answers(self, data: Mapping[str, Any]) -> bool:
+        """See `NodeType.answers`."""
+        return data.get("is_response") is True
+
     def run(self, data: Data) -> Outcome:
-        """The rendered text.
+        """The rendered text; what an answer is headed by stands as the step's input.
 
         Raises:
-            StepFailedError: ``invalid_header`` if it is an answer whose headers could not be sent.
+            StepFailedError: ``invalid_header`` if it is an answer whose headers could not, or may not, be sent.
         """
-        if data.is_response and data.headers:
-            check_headers(list(data.headers.items()))
-        if data.is_response:
-            check_headers([("Content-Type", data.content_type)])
-        return Outcome({"text": data.template})
+        if not data.is_response:
+            return Outcome({"text": data.template})
+        check_head(data.headers, data.content_type)
+        head = Head(data.status, data.content_type, data.headers)
+        return Outcome({"text": data.template}, step_input=msgspec.to_builtins(head))
 
 
 def _is_json(content_type: Any) -> bool:
@@ -79,16 +83,20 @@ def _is_json(content_type: Any) -> bool:
 
 
 def _kind_faults(content_type: str) -> list[tuple[str, str]]:
-    return [("content_type", message) for _, message in _header_faults("content_type", {"Content-Type": content_type})]
+    try:
+        check_content_type(content_type or Head().content_type)
+    except StepFailedError as error:
+        return [("content_type", error.message)]
+    return []
 
 
-def _header_faults(field: str, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+def _header_faults(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     faults = []
     for name, value in headers.items():
         try:
-            check_headers([(name, value)])
+            check_head({name: value}, Head().content_type)
         except StepFailedError as error:
-            faults.append((f"{field}.{name}", error.message))
+            faults.append((f"headers.{name}", error.message))
     return faults
 
 

@@ -75,7 +75,7 @@ def commits_that_answer(monkeypatch, answers, mine=()):
     monkeypatch.setattr(commits, "commit", commit)
     monkeypatch.setattr(commits, "still_mine", still_mine)
     joined: list[Any] = []
-    return Commits(None, mint.uuid, joined.extend, lambda _: None), joined  # type: ignore[arg-type]
+    return Commits(None, mint.uuid, joined.extend, lambda _: None, lambda _: None), joined  # type: ignore[arg-type]
 
 
 def going_on(claim_id):
