@@ -7,7 +7,19 @@ from aiohttp import hdrs, web
 
 from api.access import Scope
 from api.call import Call
-from api.routes import callbacks, documentation, nodes, run_actions, run_bulk, runs, sync, vault, webhooks, workflows
+from api.routes import (
+    callbacks,
+    documentation,
+    nodes,
+    run_actions,
+    run_bulk,
+    runs,
+    schedules,
+    sync,
+    vault,
+    webhooks,
+    workflows,
+)
 from api.routing import Route
 from api.services import Services
 from shared.probes import Check, add_probe_routes
@@ -19,6 +31,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *callbacks.ROUTES.declared,
     *vault.ROUTES.declared,
     *nodes.ROUTES.declared,
+    *schedules.ROUTES.declared,
     *workflows.ROUTES.declared,
     *run_bulk.ROUTES.declared,
     *runs.ROUTES.declared,

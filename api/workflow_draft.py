@@ -110,6 +110,12 @@ def draft(
     return made, [*faults, *wrong, *_key_faults(settings, plan), *schedule_faults, *graph_faults]
 
 
+def schedule_faults(made: Schedule) -> list[Fault]:
+    """What is wrong with a schedule, under the names of its fields."""
+    wrong = schedule.check(made.type, made.value, made.timezone, dst_gap=made.dst_gap, dst_fold=made.dst_fold)
+    return [Fault(field, "invalid_schedule", ended(f"{field}: {message}")) for field, message in wrong]
+
+
 def _key_faults(settings: Mapping[str, Any], plan: Plan | None) -> list[Fault]:
     """What is wrong with the template of `concurrency_key`: it is rendered before any step but the trigger has run."""
     source = settings.get("concurrency_key")
@@ -161,8 +167,7 @@ def _dst(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def _settle_schedule(own: Schedule, plan: Plan | None) -> tuple[Schedule, list[Fault]]:
     """The one schedule of a workflow, of what stands on it and what its trigger carries."""
-    wrong = schedule.check(own.type, own.value, own.timezone, dst_gap=own.dst_gap, dst_fold=own.dst_fold)
-    faults = [Fault(field, "invalid_schedule", ended(f"{field}: {message}")) for field, message in wrong]
+    faults = schedule_faults(own)
     trigger = plan.nodes[plan.trigger] if plan is not None else None
     carried = _carried(trigger.data) if trigger is not None and trigger.component == SCHEDULED_TRIGGER else None
     if carried is None:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from shared.schedule import MOST_JITTER
+
 ScheduleType = Literal["manual", "interval", "cron", "daily", "weekly", "monthly"]
 
 _Name = Annotated[str, Meta(min_length=1, max_length=255, description="a text of 1 to 255 characters")]
@@ -46,6 +48,8 @@ _RunTimeout = Annotated[
 ]
 _OnFailure = Annotated[Literal["cancel", "finish_branches"], Meta(description="cancel or finish_branches")]
 _Fold = Annotated[Literal["first", "last", "both"], Meta(description="first, last or both")]
+_Jitter = Annotated[int, Meta(ge=0, le=MOST_JITTER, description="a whole number of seconds from 0 to 86,400 (a day)")]
+_Missed = Annotated[Literal["one", "all", "none"], Meta(description="one, all or none")]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -55,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True):
         priority: the lane of its runs.
         dst_gap: what becomes of a slot that a clock change skips.
         dst_fold: at which of its two times a slot runs that a clock change repeats.
+        jitter: seconds over which workflows with one schedule are spread; each has a delay of its own, always the same.
+        missed_runs: which slots are made up for that passed while nobody could fire them: the newest, all, or none.
         max_concurrent_runs: how many of its runs may be under way; None: as many as come.
         on_limit: what becomes of a run that comes when so many are.
         concurrency_key: a template; runs that give an equal text run one after the other.
@@ -67,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True):
     priority: _Priority = "normal"
     dst_gap: _Gap = "shift"
     dst_fold: _Fold = "first"
+    jitter: _Jitter = 0
+    missed_runs: _Missed = "one"
     max_concurrent_runs: _Most = None
     on_limit: _OnLimit = "queue"
     concurrency_key: _Key = None
@@ -107,6 +115,15 @@ class WorkflowChange(msgspec.Struct, frozen=True, omit_defaults=True):
     schedule_value: _ScheduleValue | UnsetType = UNSET
     timezone: _Timezone | UnsetType = UNSET
     settings: _Settings | UnsetType = UNSET
+
+
+class ScheduleFields(msgspec.Struct, frozen=True):
+    """What a schedule is previewed of."""
+
+    schedule_type: _ScheduleType = "manual"
+    schedule_value: _ScheduleValue = None
+    timezone: _Timezone = "UTC"
+    settings: _Settings = {}
 
 
 #: Fields of the workflow object that bodies may repeat and that mean nothing there.

@@ -12,13 +12,13 @@ from api import workflow_links
 from api.call import Call, found
 from api.webhook_targets import TRIGGER_COMPONENT, hash_token
 from api.workflow_draft import Base, Draft, base_of, draft
+from api.workflow_timing import next_run_at
 from api.workflow_view import etag, token_context
 from shared.db import Connection
 from shared.errors import Fault, InvalidError, NotFoundError, PreconditionFailedError
 from shared.graph.plan import PLAN_FORMAT, encode_plan
 from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
-from shared.schedule import first_slot
 from shared.store import audit, authorizations, retention, workflows
 from shared.store.cancel import cancel_workflow_runs
 from shared.store.workflows import Version, WorkflowRow
@@ -163,9 +163,7 @@ async def _row(
         created_at=now,
         updated_at=now,
     )
-    keep = before is not None and before.next_run_at is not None and _same_schedule(before, row)
-    next_run_at = before.next_run_at if before and keep else first_slot(made.schedule, now) if row.is_active else None
-    return _with_token(call, msgspec.structs.replace(row, next_run_at=next_run_at))
+    return _with_token(call, msgspec.structs.replace(row, next_run_at=next_run_at(row, before, now)))
 
 
 def _next_version(made: Draft, before: WorkflowRow | None) -> int:
@@ -173,12 +171,6 @@ def _next_version(made: Draft, before: WorkflowRow | None) -> int:
         return 1
     same = (made.nodes, made.edges, made.settings) == (before.nodes, before.edges, before.settings)
     return before.version if same else before.version + 1
-
-
-def _same_schedule(before: WorkflowRow, after: WorkflowRow) -> bool:
-    """Whether the next slot stays what it is. Settings are part of it: they hold the clock-change rules."""
-    watched = ("is_active", "schedule_type", "schedule_value", "timezone", "settings")
-    return all(getattr(before, name) == getattr(after, name) for name in watched)
 
 
 def _with_token(call: Call, row: WorkflowRow) -> WorkflowRow:

@@ -1,23 +1,60 @@
 """The duty that starts workflows whose slot has come."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import msgspec
 import structlog
 
+from shared.db import Connection
 from shared.errors import InvalidError
 from shared.ingest import Accepted, Ingest, Trigger
 from shared.metrics import SCHEDULE_LAG, SCHEDULE_SLOTS
-from shared.schedule import Schedule, next_slot, slot_past
+from shared.schedule import LATE, due_slots, read_policy
 from shared.states import TriggerType
-from shared.store.schedules import Due, Firing, fire, lock_due
+from shared.store.schedules import Due, Taking, lock_due, move, take
 
 _log = structlog.get_logger(__name__)
 
+#: Workflows of one transaction; of those that are late, which may have many slots to go through, fewer.
 _BATCH: Final = 500
-_SECOND: Final = timedelta(seconds=1)
+_LATE_BATCH: Final = 250
+#: Runs of one transaction, if no more workflows than that are due: those that make up for more go on in the next one.
+_RUNS: Final = 2_000
+
+
+class Plan(NamedTuple):
+    """What is done about a workflow that is due.
+
+    Attributes:
+        slots: to be run, oldest first.
+        next_run_at: when it is due again; None if it never is.
+        delay: from a slot to its run.
+        missed: how many slots are given up.
+    """
+
+    due: Due
+    slots: list[datetime]
+    next_run_at: datetime | None
+    delay: timedelta = timedelta(0)
+    missed: int = 0
+
+    @property
+    def is_due_again(self) -> bool:
+        """Whether some slots that are to be run had no room."""
+        return self.next_run_at is not None and self.next_run_at <= self.due.now
+
+
+class Firing(NamedTuple):
+    """A slot and the run it makes."""
+
+    plan: Plan
+    slot: datetime
+    run_id: UUID
 
 
 class Schedules:
@@ -30,72 +67,80 @@ class Schedules:
     async def work(self) -> bool:
         """Fire one batch: slots, runs and the workflows' next slots are one transaction; messages follow its commit."""
         async with self._pool.acquire() as connection, connection.transaction():
-            due = await lock_due(connection, _BATCH)
+            due, is_more = await _lock(connection)
             if not due:
                 return False
-            firings = [self._firing(each) for each in due]
-            taken = await fire(connection, firings)
-            fired = [firing for firing in firings if firing.run_id in taken]
-            accepted = await self._ingest.accept_many_on(connection, [_trigger(firing) for firing in fired])
+            plans = await asyncio.to_thread(_plans, due)
+            await move(connection, [(plan.due.workflow_id, plan.next_run_at) for plan in plans])
+            firings = await self._take(connection, plans)
+            accepted = await self._ingest.accept_many_on(connection, [_trigger(firing) for firing in firings])
         self._ingest.announce(accepted)
-        _count(fired, accepted)
-        return len(due) == _BATCH
+        _count(plans, firings, accepted)
+        return is_more or any(plan.is_due_again for plan in plans)
 
-    def _firing(self, due: Due) -> Firing:
-        run_id = self._ingest.new_id()
-        try:
-            slot, following, missed = advance(_schedule(due), due.slot, due.now)
-        except (InvalidError, msgspec.DecodeError) as error:
-            _log.error(
-                "a schedule can't be read; it is off until it is saved again",
-                workflow=str(due.workflow_id),
-                error=str(error),
-            )
-            return Firing(due.workspace_id, due.workflow_id, None, run_id, None)
-        if missed:
-            SCHEDULE_SLOTS.labels("missed").inc()
-        return Firing(due.workspace_id, due.workflow_id, slot, run_id, following)
+    async def _take(self, connection: Connection, plans: Sequence[Plan]) -> list[Firing]:
+        """The firings whose slots nobody took before."""
+        firings = [Firing(plan, slot, self._ingest.new_id()) for plan in plans for slot in plan.slots]
+        takings = [
+            Taking(firing.plan.due.workspace_id, firing.plan.due.workflow_id, firing.slot, firing.run_id)
+            for firing in firings
+        ]
+        taken = await take(connection, takings)
+        return [firing for firing in firings if firing.run_id in taken]
 
 
-def advance(schedule: Schedule, slot: datetime, now: datetime) -> tuple[datetime, datetime | None, bool]:
-    """The slot to fire now, the one that comes next, and whether any were missed.
+async def _lock(connection: Connection) -> tuple[list[Due], bool]:
+    """What to do now, and whether there is more: what has just come due goes before what an outage left."""
+    late = LATE.total_seconds()
+    due = await lock_due(connection, _BATCH, late=late, is_late=False)
+    if len(due) == _BATCH:
+        return due, True
+    room = min(_BATCH - len(due), _LATE_BATCH)
+    behind = await lock_due(connection, room, late=late, is_late=True)
+    return due + behind, len(behind) == room
 
-    Slots that were missed make a single catch-up run, for the newest of them; the grid goes on from there.
+
+def _plans(due: Sequence[Due]) -> list[Plan]:
+    room = max(1, _RUNS // len(due))
+    return [plan_of(each, room) for each in due]
+
+
+def plan_of(due: Due, room: int) -> Plan:
+    """What is done about a workflow; one whose schedule can't be read is due no more.
+
+    Args:
+        due: a workflow whose slot has come.
+        room: the most runs to start of it now.
     """
-    following = next_slot(schedule, slot)
-    if following is None or following > now:
-        return slot, following, False
-    return newest_slot(schedule, slot, now), slot_past(schedule, slot, now), True
-
-
-def newest_slot(schedule: Schedule, slot: datetime, now: datetime) -> datetime:
-    """The newest slot that is not later than ``now``, on the grid of ``slot``; halving what is left, not one by one."""
-    newest, high = slot, now
-    while high - newest > _SECOND:
-        middle = newest + (high - newest) / 2
-        found = slot_past(schedule, slot, middle)
-        if found is None or found > now:
-            high = middle
-        else:
-            newest = found
-    last = slot_past(schedule, slot, newest)
-    return newest if last is None or last > now else last
-
-
-def _schedule(due: Due) -> Schedule:
-    settings: dict[str, Any] = msgspec.json.decode(due.settings)
-    rules = {name: settings[name] for name in ("dst_gap", "dst_fold") if name in settings}
-    return Schedule(due.schedule_type, due.schedule_value, due.timezone, **rules)
+    try:
+        policy = read_policy(due.settings)
+        schedule = policy.schedule(due.schedule_type, due.schedule_value, due.timezone)
+        delay = policy.delay(due.workflow_id)
+        slots, following, missed = due_slots(
+            schedule, due.due_at - delay, due.now - delay, policy.missed_runs, room=room
+        )
+    except (InvalidError, msgspec.DecodeError) as error:
+        _log.error(
+            "a schedule can't be read; it is off until it is saved again",
+            workflow=str(due.workflow_id),
+            error=str(error),
+        )
+        return Plan(due, [], None)
+    return Plan(due, slots, None if following is None else following + delay, delay, missed)
 
 
 def _trigger(firing: Firing) -> Trigger:
-    slot = "" if firing.slot is None else firing.slot.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    slot = firing.slot.isoformat(timespec="microseconds").replace("+00:00", "Z")
     payload = msgspec.json.encode({"scheduled_at": slot}).decode()
-    return Trigger(firing.workflow_id, TriggerType.SCHEDULED, payload, run_id=firing.run_id)
+    return Trigger(firing.plan.due.workflow_id, TriggerType.SCHEDULED, payload, run_id=firing.run_id)
 
 
-def _count(fired: list[Firing], accepted: list[Accepted | None]) -> None:
-    for firing, run in zip(fired, accepted, strict=True):
-        if run is not None and firing.slot is not None:
+def _count(plans: Sequence[Plan], firings: Sequence[Firing], accepted: Sequence[Accepted | None]) -> None:
+    missed = sum(plan.missed for plan in plans)
+    if missed:
+        SCHEDULE_SLOTS.labels("missed").inc(missed)
+    for firing, run in zip(firings, accepted, strict=True):
+        if run is not None:
             SCHEDULE_SLOTS.labels("fired").inc()
-            SCHEDULE_LAG.observe(max(0.0, (run.created_at - firing.slot).total_seconds()))
+            due_at = firing.slot + firing.plan.delay
+            SCHEDULE_LAG.observe(max(0.0, (run.created_at - due_at).total_seconds()))

@@ -117,7 +117,7 @@ async def add_workspace(database: asyncpg.Connection) -> UUID:
 
 async def add_workflow(database: asyncpg.Connection, workspace_id: UUID | None = None, **columns: Any) -> UUID:
     """A workflow with one version; ``columns`` differ from a manual one's."""
-    workflow_id = mint.uuid()
+    workflow_id = columns.pop("id", None) or mint.uuid()
     values: dict[str, Any] = {
         "id": workflow_id,
         "workspace_id": workspace_id or await add_workspace(database),

@@ -1,22 +1,44 @@
 """When a workflow runs: schedule values, checked and read, and the slots that follow from them.
 
 Pure: the time is a parameter, and nothing is read but the zone database. `check` lists what is wrong with a schedule,
-`parse` makes a `Schedule`, and `next_slot` is the one function that says when the next run is due.
+`parse` makes a `Schedule`, `next_slot` is the one function that says which slot follows another, `due_slots` says which
+of those that have come are run, and `Policy` holds what the settings add. docs/schedules.md is the user's view.
 """
 
+from shared.schedule.due import LATE, MOST_MISSED, DueSlots, due_slots
 from shared.schedule.model import DST_FOLDS, DST_GAPS, SCHEDULE_TYPES, Schedule
-from shared.schedule.slots import Slot, check, first_slot, next_slot, parse, preview, slot_past
+from shared.schedule.policy import MOST_JITTER, Policy, read_policy
+from shared.schedule.slots import (
+    Slot,
+    check,
+    described,
+    first_slot,
+    next_slot,
+    parse,
+    preview,
+    slot_past,
+    slots_from,
+)
 
 __all__ = [
     "DST_FOLDS",
     "DST_GAPS",
+    "LATE",
+    "MOST_JITTER",
+    "MOST_MISSED",
     "SCHEDULE_TYPES",
+    "DueSlots",
+    "Policy",
     "Schedule",
     "Slot",
     "check",
+    "described",
+    "due_slots",
     "first_slot",
     "next_slot",
     "parse",
     "preview",
+    "read_policy",
     "slot_past",
+    "slots_from",
 ]

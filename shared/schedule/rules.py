@@ -3,10 +3,12 @@
 from typing import Final, Protocol
 
 from shared.schedule.patterns import Lookahead, Pattern
-from shared.schedule.zones import Span, spans_from
+from shared.schedule.zones import Span, horizon, span_at
 
 #: Gaps of this many seconds and more are no clock change that a fixed time survives (Apia left out a whole day).
 WIDE_GAP: Final = 3 * 3_600
+#: Seconds by which the clock on the wall and UTC are never apart.
+_WIDEST: Final = 2 * 86_400
 
 
 class Rule(Protocol):
@@ -73,10 +75,15 @@ class Local:
     def after(self, moment: int) -> int | None:
         """See `Rule.after`."""
         ahead = Lookahead(self.pattern)
-        for span in spans_from(self.zone, moment):
+        span = span_at(self.zone, moment)
+        end = horizon(moment)
+        while span is not None and span.start < end:
             slot = self._in_span(span, moment, ahead)
             if slot is not None:
                 return slot
+            # What is next on the wall was found on the way: spans that end long before it hold nothing.
+            local = ahead.after(max(moment + span.offset, self._floor(span)))
+            span = span_at(self.zone, max(span.end, local - _WIDEST))
         return None
 
     def past(self, slot: int, now: int) -> int | None:
@@ -85,8 +92,8 @@ class Local:
 
     def shifted(self, slot: int) -> bool:
         """See `Rule.shifted`."""
-        span = next(spans_from(self.zone, slot))
-        return span.start == slot and self._runs_for_gap(span, self.pattern)
+        span = span_at(self.zone, slot)
+        return span is not None and span.start == slot and self._runs_for_gap(span, self.pattern)
 
     def _in_span(self, span: Span, moment: int, ahead: Pattern) -> int | None:
         """The first slot within ``span`` strictly after ``moment``."""

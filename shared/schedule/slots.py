@@ -1,7 +1,9 @@
 """Slots: the moments at which a schedule is due. Every function takes and gives aware datetimes; slots are UTC."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -87,23 +89,28 @@ def slot_past(schedule: Schedule, slot: datetime, now: datetime) -> datetime | N
     return _moment(_rule(schedule).past(_seconds(slot), _seconds(now)))
 
 
+def slots_from(schedule: Schedule, first: datetime | None) -> Iterator[datetime]:
+    """A slot, if there is one, and all that follow it."""
+    slot = first
+    while slot is not None:
+        yield slot
+        slot = next_slot(schedule, slot)
+
+
 def preview(schedule: Schedule, after: datetime, count: int) -> list[Slot]:
     """The next ``count`` slots strictly after ``after``; fewer if there are no more."""
+    return [described(schedule, slot) for slot in islice(slots_from(schedule, next_slot(schedule, after)), count)]
+
+
+def described(schedule: Schedule, slot: datetime, delay: timedelta = timedelta(0)) -> Slot:
+    """A slot as a preview shows it: when it is run, which is so much later, and what became of its own local time."""
     zone = ZoneInfo(schedule.timezone)
-    slots: list[Slot] = []
-    slot = next_slot(schedule, after)
-    while slot is not None and len(slots) < count:
-        slots.append(_described(schedule, slot, zone))
-        slot = next_slot(schedule, slot)
-    return slots
-
-
-def _described(schedule: Schedule, slot: datetime, zone: ZoneInfo) -> Slot:
-    local = slot.astimezone(zone)
+    shown = slot + delay
     if _rule(schedule).shifted(_seconds(slot)):
-        return Slot(slot, local, "gap")
+        return Slot(shown, shown.astimezone(zone), "gap")
+    local = slot.astimezone(zone)
     twice = local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset()
-    return Slot(slot, local, "fold" if twice else None)
+    return Slot(shown, shown.astimezone(zone), "fold" if twice else None)
 
 
 # A compiled cron line takes about 10 KB, so the cache is kept to what one tick of the scheduler reuses.

@@ -16,10 +16,10 @@ import msgspec
 from shared.schedule.model import nearest, quoted
 
 _STRIDE: Final = 3 * 86_400
-#: Years looked ahead. A day of February 29 on a given weekday is at most 40 years away, and cronsim gives up at 50.
-_HORIZON: Final = 60
-#: Beyond it there are no slots: cronsim's 50 years must not run off the calendar.
-_LAST_YEAR: Final = 9_900
+#: Seconds looked ahead: 60 years. A 29 February on a given weekday is at most 40 years away; cronsim gives up at 50.
+_HORIZON: Final = 60 * 366 * 86_400
+#: The year 9900. Beyond it there are no slots: cronsim's 50 years must not run off the calendar.
+_END: Final = (9_900 - 1_970) * 31_556_952
 _NOT_PLACES: Final = frozenset({"Factory"})
 
 
@@ -53,13 +53,17 @@ def timezone_faults(name: str) -> list[str]:
     return [f"{quoted(name)} is no time zone; legal: an IANA name such as UTC or Europe/Berlin{near}"]
 
 
-def spans_from(zone: str, moment: int) -> Iterator[Span]:
-    """The spans of a zone from the one that holds ``moment``, in order, for about 60 years."""
+def span_at(zone: str, moment: int) -> Span | None:
+    """The span of a zone that holds ``moment``; None where the calendar ends."""
+    if moment >= _END:
+        return None
     year = datetime.fromtimestamp(moment, UTC).year
-    for each in range(year, min(year + _HORIZON, _LAST_YEAR)):
-        for span in _year_spans(zone, each):
-            if span.end > moment:
-                yield span
+    return next(span for span in _year_spans(zone, year) if span.end > moment)
+
+
+def horizon(moment: int) -> int:
+    """Where to stop looking for what follows ``moment``: about 60 years later."""
+    return moment + _HORIZON
 
 
 @lru_cache(maxsize=1_024)
@@ -77,10 +81,13 @@ def _year_spans(zone: str, year: int) -> tuple[Span, ...]:
 
 def _changes(info: tzinfo, start: int, end: int) -> Iterator[int]:
     """The moments after ``start`` and before ``end`` at which the offset changes."""
-    for low in range(start, end, _STRIDE):
+    low, before = start, _offset(info, start)
+    while low < end - 1:
         high = min(low + _STRIDE, end - 1)
-        if _offset(info, low) != _offset(info, high):
+        after = _offset(info, high)
+        if before != after:
             yield _bisect(info, low, high)
+        low, before = high, after
 
 
 def _bisect(info: tzinfo, low: int, high: int) -> int:

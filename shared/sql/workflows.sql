@@ -1,6 +1,6 @@
 -- name: now
--- Postgres's time: first slots are reckoned from it.
-SELECT now();
+-- Postgres's time at this moment: first slots are reckoned from it, after whatever locks had to be waited for.
+SELECT clock_timestamp();
 
 -- name: add
 -- A new workflow, its token included; gives both timestamps. Settings that the engine reads live are columns too.

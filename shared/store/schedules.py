@@ -15,14 +15,14 @@ class Due(NamedTuple):
     """A workflow whose slot is due.
 
     Attributes:
-        slot: its ``next_run_at``.
+        due_at: its ``next_run_at``.
         settings: JSON text.
         now: Postgres's time.
     """
 
     workflow_id: UUID
     workspace_id: UUID
-    slot: datetime
+    due_at: datetime
     schedule_type: str
     schedule_value: str | None
     timezone: str
@@ -30,35 +30,32 @@ class Due(NamedTuple):
     now: datetime
 
 
-class Firing(NamedTuple):
-    """A slot to be taken.
-
-    Attributes:
-        slot: None takes none, and only moves the workflow on.
-        run_id: of the run it is to make.
-        following: the workflow's next slot; None when there is no more.
-    """
+class Taking(NamedTuple):
+    """A slot to be taken, and the run it is to make."""
 
     workspace_id: UUID
     workflow_id: UUID
-    slot: datetime | None
+    slot: datetime
     run_id: UUID
-    following: datetime | None
 
 
-async def lock_due(connection: Connection, limit: int) -> list[Due]:
-    """Take workflows that are due and that nobody else is firing, until the end of the transaction."""
-    return [Due(*tuple(record.values())[:8]) for record in await connection.fetch(_SQL["lock_due"], limit)]
+async def lock_due(connection: Connection, limit: int, *, late: float, is_late: bool) -> list[Due]:
+    """Take workflows that are due and that nobody else is firing, the oldest first, until the end of the transaction.
+
+    With ``is_late`` those that have been due for ``late`` seconds, else the others.
+    """
+    records = await connection.fetch(_SQL["lock_due"], limit, late, is_late)
+    return [Due(*tuple(record.values())[:8]) for record in records]
 
 
-async def fire(connection: Connection, firings: Sequence[Firing]) -> set[UUID]:
-    """Take slots of locked workflows and move these on; gives the run ids of the slots that were not taken before."""
-    records = await connection.fetch(
-        _SQL["fire"],
-        [firing.workspace_id for firing in firings],
-        [firing.workflow_id for firing in firings],
-        [firing.slot for firing in firings],
-        [firing.run_id for firing in firings],
-        [firing.following for firing in firings],
-    )
+async def move(connection: Connection, following: Sequence[tuple[UUID, datetime | None]]) -> None:
+    """Move locked workflows on to the moments they are due at next; None where there is none."""
+    await connection.execute(_SQL["move"], *map(list, zip(*following, strict=True)))
+
+
+async def take(connection: Connection, takings: Sequence[Taking]) -> set[UUID]:
+    """Take slots of locked workflows; gives the run ids of those that were not taken before."""
+    if not takings:
+        return set()
+    records = await connection.fetch(_SQL["take"], *map(list, zip(*takings, strict=True)))
     return {record["run_id"] for record in records}

@@ -89,7 +89,7 @@ class Filters(NamedTuple):
 
 
 async def now(connection: Connection) -> datetime:
-    """Postgres's time, at the start of the transaction."""
+    """Postgres's time."""
     moment: datetime = await connection.fetchval(_SQL["now"])
     return moment
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from shared.metrics import SCHEDULE_SLOTS
-from shared.schedule import Schedule, next_slot
+from shared.schedule import Schedule, next_slot, read_policy
 from tests.duties import add_workflow, add_workspace, ago, exhaust, mint, pair
 from tests.engine import assert_sound
 
@@ -68,7 +68,96 @@ async def test_missed_slots_make_a_single_run_and_the_grid_goes_on(database, dat
     fired = await database.fetch("SELECT slot FROM schedule_slots")
     assert [row["slot"] for row in fired] == [slot + timedelta(hours=5)]
     assert await database.fetchval("SELECT count(*) FROM runs") == 1
-    assert SCHEDULE_SLOTS.labels("missed")._value.get() - before == 1
+    assert SCHEDULE_SLOTS.labels("missed")._value.get() - before == 5
+
+
+@pytest.mark.parametrize("due", [1, 10])
+async def test_all_missed_slots_make_a_run_each(database, database_url, broker_url, due):
+    """With `all` each missed slot makes its run, however many schedulers work and how little each does at a time."""
+    slot = await slot_ago(database, 300 * 60 + 30)
+    columns = {"schedule_type": "interval", "schedule_value": "1 minute", "settings": '{"missed_runs":"all"}'}
+    flows = [await add_workflow(database, next_run_at=slot, **columns) for _ in range(due)]
+    async with pair(database_url, broker_url) as (one, two):
+        await exhaust(one.schedules.work, two.schedules.work)
+    grid = [slot + timedelta(minutes=n) for n in range(301)]
+    for flow in flows:
+        rows = await database.fetch(
+            "SELECT s.slot FROM runs r JOIN schedule_slots s ON s.run_id = r.id WHERE r.workflow_id = $1 ORDER BY 1",
+            flow,
+        )
+        assert [row["slot"] for row in rows] == grid
+    assert await database.fetchval("SELECT DISTINCT next_run_at FROM workflows") == slot + timedelta(minutes=301)
+
+
+async def test_at_most_a_thousand_missed_slots_are_made_up_for(database, database_url, broker_url):
+    """Of more than a thousand missed slots the newest thousand are run, and the rest counts as missed."""
+    slot = await slot_ago(database, 86_400 * 10)
+    columns = {"schedule_type": "cron", "schedule_value": "*/5 * * * *", "settings": '{"missed_runs":"all"}'}
+    await add_workflow(database, next_run_at=slot, **columns)
+    async with pair(database_url, broker_url) as (one, two):
+        await exhaust(one.schedules.work, two.schedules.work)
+    row = await database.fetchrow("SELECT count(*), min(slot), max(slot) FROM schedule_slots")
+    assert row["count"] == 1000
+    assert row["max"] - row["min"] == timedelta(minutes=5 * 999)
+    assert await database.fetchval("SELECT next_run_at FROM workflows") == row["max"] + timedelta(minutes=5)
+    assert await database.fetchval("SELECT count(*) FROM runs") == 1000
+
+
+async def test_missed_slots_are_given_up(database, database_url, broker_url):
+    """With `none` what an outage left is not run; what is only a little late is."""
+    columns = {**INTERVAL, "settings": '{"missed_runs":"none"}'}
+    missed = await add_workflow(database, next_run_at=await slot_ago(database, 62), **columns)
+    late = await add_workflow(database, next_run_at=await slot_ago(database, 20), **columns)
+    async with pair(database_url, broker_url) as (one, two):
+        await exhaust(one.schedules.work, two.schedules.work)
+    assert [row["workflow_id"] for row in await database.fetch("SELECT workflow_id FROM runs")] == [late]
+    now = await database.fetchval("SELECT now()")
+    assert await database.fetchval("SELECT next_run_at FROM workflows WHERE id = $1", missed) > now
+
+
+async def test_what_has_just_come_due_goes_before_what_an_outage_left(database, database_url, broker_url):
+    """A workflow that makes up for a thousand slots holds up no other."""
+    long_ago = await slot_ago(database, 3600 * 24)
+    columns = {"schedule_type": "interval", "schedule_value": "10 seconds", "settings": '{"missed_runs":"all"}'}
+    for _ in range(300):
+        await add_workflow(database, next_run_at=long_ago, **columns)
+    now_due = await add_workflow(database, next_run_at=await slot_ago(database, 1), **INTERVAL)
+    async with pair(database_url, broker_url) as (one, _):
+        assert await one.schedules.work()
+    assert await database.fetchval("SELECT count(*) FROM runs WHERE workflow_id = $1", now_due) == 1
+    assert await database.fetchval("SELECT count(*) FROM runs") <= 2000
+
+
+async def test_jitter_delays_every_slot_by_the_same(database, database_url, broker_url):
+    """The run comes later and knows its slot; the slot's row holds the slot itself, and the grid does not drift."""
+    settings = '{"jitter":40}'
+    flows = [await add_workflow(database, settings=settings, **INTERVAL) for _ in range(8)]
+    slot = await slot_ago(database, 45)
+    delays = {flow: read_policy(settings).delay(flow) for flow in flows}
+    assert len(set(delays.values())) > 1
+    for flow, delay in delays.items():
+        await database.execute("UPDATE workflows SET next_run_at = $2 WHERE id = $1", flow, slot + delay)
+    async with pair(database_url, broker_url) as (one, _):
+        await exhaust(one.schedules.work)
+    assert await database.fetchval("SELECT count(*) FROM schedule_slots WHERE slot = $1", slot) == 8
+    for flow, delay in delays.items():
+        following = await database.fetchval("SELECT next_run_at FROM workflows WHERE id = $1", flow)
+        assert following == slot + timedelta(hours=1) + delay
+    payload = await database.fetchval("SELECT DISTINCT trigger_payload FROM runs")
+    assert json.loads(payload) == {"scheduled_at": slot.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+
+
+async def test_a_slot_waits_for_its_delay(database, database_url, broker_url):
+    """Between a slot and its delayed run nothing happens."""
+    policy = read_policy('{"jitter":3600}')
+    flow = next(each for each in iter(mint.uuid, None) if policy.delay(each) > timedelta(seconds=60))
+    await add_workflow(database, id=flow, settings='{"jitter":3600}', **INTERVAL)
+    delay = policy.delay(flow)
+    slot = await slot_ago(database, 5)
+    await database.execute("UPDATE workflows SET next_run_at = $1", slot + delay)
+    async with pair(database_url, broker_url) as (one, _):
+        assert not await one.schedules.work()
+    assert await database.fetchval("SELECT count(*) FROM runs") == 0
 
 
 async def test_a_slot_that_was_fired_is_not_fired_again(database, database_url, broker_url):
@@ -133,8 +222,8 @@ async def test_old_slots_are_dropped_on_the_way(database, database_url, broker_u
     flow = await add_workflow(database, next_run_at=slot, **INTERVAL)
     for days in (1, 3, 30):
         await database.execute(
-            "INSERT INTO schedule_slots (workspace_id, workflow_id, slot, run_id)"
-            " SELECT workspace_id, id, $2, $3 FROM workflows WHERE id = $1",
+            "INSERT INTO schedule_slots (workspace_id, workflow_id, slot, run_id, created_at)"
+            " SELECT workspace_id, id, $2, $3, $2 FROM workflows WHERE id = $1",
             flow,
             slot - timedelta(days=days),
             mint.uuid(),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidError
 from shared.schedule import DST_FOLDS, DST_GAPS, SCHEDULE_TYPES, Schedule, check, next_slot, parse, preview, slot_past
-from shared.schedule.zones import spans_from
+from shared.schedule.zones import span_at
 
 ZONES = sorted(set((files("tzdata") / "zones").read_text(encoding="utf-8").split()) - {"Factory"})
 MOMENTS = st.datetimes(datetime(1972, 6, 1), datetime(2090, 1, 1), timezones=st.just(UTC))
@@ -79,7 +79,8 @@ def test_spans_are_the_zones_offsets(name: str, moment: datetime) -> None:
         return found.total_seconds()
 
     at = int(moment.timestamp())
-    span = next(spans_from(name, at))
+    span = span_at(name, at)
+    assert span is not None
     assert span.start <= at < span.end
     assert {offset(each) for each in (span.start, at, span.end - 1)} == {span.offset}
     assert (offset(span.start - 1), offset(span.end)) == (span.before, span.behind)
