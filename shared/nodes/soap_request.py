@@ -73,11 +73,11 @@ class SoapRequest(NodeType[Data]):
         "arguments": {"item": "{{ n1.item }}", "warehouses": ["cpt", "jnb"]},
     }
     example_context: ClassVar[Mapping[str, Any]] = {"n1": {"item": "tea"}}
+    extras = (SOAP,)
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
         return [
-            *SOAP.faults(),
             *url_faults(data["wsdl"], "wsdl"),
             *(url_faults(data["endpoint"], "endpoint") if data.get("endpoint") else ()),
             *header_faults(data.get("headers", [])),

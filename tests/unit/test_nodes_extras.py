@@ -6,6 +6,9 @@ import pytest
 
 from shared.errors import StepFailedError
 from shared.nodes.extras import Extra
+from shared.nodes.registry import default_registry
+
+REGISTRY = default_registry()
 
 
 def test_an_installed_extra_has_no_fault() -> None:
@@ -34,3 +37,23 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, blocked: bool
     with pytest.raises(StepFailedError) as caught:
         extra.load()
     assert (caught.value.code, caught.value.message) == ("extra_missing", message)
+
+
+NEEDING = [(name, extra.name, extra.module) for name in REGISTRY.names() for extra in REGISTRY.type_of(name).extras]
+
+
+@pytest.mark.parametrize(("component", "name", "module"), NEEDING)
+def test_types_without_their_extra(monkeypatch: pytest.MonkeyPatch, component: str, name: str, module: str) -> None:
+    """A node whose library is blocked is refused when saved, and told what to install."""
+    node_type = REGISTRY.type_of(component)
+    for known in [each for each in sys.modules if each == module or each.startswith(f"{module}.")]:
+        monkeypatch.setitem(sys.modules, known, None)
+    monkeypatch.setitem(sys.modules, module, None)
+    told = [(fault.path, fault.message) for fault in REGISTRY.check(component, dict(node_type.example), "data")[0]]
+    assert [path for path, _ in told] == ["data.componentId"]
+    assert f'pip install "edgewise[{name}]"' in told[0][1]
+
+
+def test_every_extra_is_used() -> None:
+    """Each of the distribution's extras for nodes has a type that asks for it."""
+    assert {name for _, name, _ in NEEDING} == {"mail", "ssh", "soap", "notify", "pdf"}
