@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from api.access import Scope
 from api.call import Call
 from api.routes import (
+    authorizations,
     callbacks,
     documentation,
     nodes,
@@ -32,6 +33,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *vault.ROUTES.declared,
     *nodes.ROUTES.declared,
     *schedules.ROUTES.declared,
+    *authorizations.ROUTES.declared,
     *workflows.ROUTES.declared,
     *run_bulk.ROUTES.declared,
     *runs.ROUTES.declared,

@@ -11,12 +11,27 @@ ERRORS: Final[Mapping[str, str]] = {
     "already_answered": (
         "The step behind this link has its answer, and takes no second one. An answer that was sent twice counts once."
     ),
+    "authorization_used": (
+        "Workflows use this authorization, so it can't be deleted. The message names them; give them another one."
+    ),
     "backlog_full": (
         "So many runs are open that new ones would only wait. Nothing was started. Repeat the request after the "
         "number of seconds in Retry-After."
     ),
     "bad_request": "The request could not be read: its framing, its coding or its headers are broken.",
     "body_too_large": "The body has more bytes than this route takes. The message names the limit.",
+    "consent_failed": (
+        "A person consented, and the provider gave no token for it. The message says what the provider told. "
+        "Start again from a new authorization_url."
+    ),
+    "consent_refused": (
+        "The provider sent the person back without a consent: they declined, or the request does not suit the provider."
+        " Start again from a new authorization_url."
+    ),
+    "consent_unknown": (
+        "Nobody waits for this consent: its link was used already, is older than ten minutes, or was changed on its "
+        "way. Start again from a new authorization_url."
+    ),
     "database_busy": (
         "The database works, and could not do this now: locks or time-outs were in the way. Nothing was changed. "
         "Repeat the request."
@@ -60,6 +75,9 @@ ERRORS: Final[Mapping[str, str]] = {
         "belongs to "
         "another workspace."
     ),
+    "no_consent": (
+        "Only an authorization of the kind oauth2_authorization_code waits for a person's consent; this one is none."
+    ),
     "node_not_resumable": (
         "A run goes on behind a node that completed successfully and that lies outside iterators; this one is none. "
         "The message says why, and which nodes are."
@@ -71,6 +89,14 @@ ERRORS: Final[Mapping[str, str]] = {
     "precondition_failed": (
         "The thing has changed since it was read: its ETag is not the one of If-Match. Read it again, make the change "
         "again, and repeat."
+    ),
+    "provider_not_configured": (
+        "An authorization without a body is one of the installation's own OAuth2 provider, and the settings name none. "
+        "The message lists them; docs/authorizations.md says more."
+    ),
+    "provider_unavailable": (
+        "The OAuth2 provider could not be reached, or is in trouble. Start again from a new authorization_url after "
+        "the number of seconds in Retry-After: a consent is good for one attempt."
     ),
     "request_timeout": (
         "The body of the request did not come in the time the message names. Nothing was done. The connection is "

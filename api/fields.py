@@ -23,6 +23,7 @@ def read_fields(
     prefix: str = "",
     ignored: Collection[str] = (),
     strict: bool = True,
+    secret: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[Fault]]:
     """The legal values of the fields that are there, by the name they have in ``raw``, and every fault.
 
@@ -32,6 +33,7 @@ def read_fields(
         prefix: what paths of faults begin with: ``settings.``.
         ignored: names that are passed over.
         strict: False for text that stands for numbers and booleans, as in a query string.
+        secret: names whose values no message shows.
     """
     rules = _rules(struct)
     values: dict[str, Any] = {}
@@ -42,7 +44,8 @@ def read_fields(
         try:
             values[name] = _convert(raw[name], annotation, strict=strict)
         except msgspec.ValidationError:
-            message = f"{name} must be {rule}, not {shown(raw[name])}."
+            given = "" if name in secret else f", not {shown(raw[name])}"
+            message = f"{name} must be {rule}{given}."
             faults.append(Fault(f"{prefix}{name}", "invalid_value", message))
     return values, faults
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Final
 
 import asyncpg
 from aiohttp import web
@@ -16,20 +17,29 @@ from api.services import Services
 from api.sync_runs import SyncRuns
 from api.webhook_targets import WebhookTargets
 from shared import service
+from shared.authorizations.authorizer import Authorizer
+from shared.authorizations.provider import operator_provider
 from shared.broker import Announcer
 from shared.config import Config
 from shared.db import Clock, keep_in_step
+from shared.egress.allow import parse_allow
+from shared.egress.client import EgressClient
+from shared.egress.guard import Guard
+from shared.egress.hosts import Limits
 from shared.ids import Mint
 from shared.ingest import Ingest
 from shared.links import Links
 from shared.log import get
-from shared.metrics import POOL_IN_USE
+from shared.metrics import EGRESS, EGRESS_HOSTS, POOL_IN_USE
 from shared.nodes.registry import default_registry
 from shared.vault import parse_keys
 
 _log = get(__name__)
 #: Seconds of the grace period that are kept for telling those who wait that the process stops.
 _LAST_WORDS = 1.0
+
+#: Outbound connections of one api process: consents, and nodes that somebody tries out.
+_OUTBOUND: Final = 64
 
 
 def main(config: Config) -> None:
@@ -69,6 +79,14 @@ class Api:
         self._announcer = Announcer(config.broker_url)
         self._ingest = Ingest(pool, self._announcer, clock, window=config.window)
         self._readiness = Readiness(pool, config.broker_url)
+        self._egress = EgressClient(
+            Guard(parse_allow(config.egress_allow)),
+            limit=_OUTBOUND,
+            proxy=config.egress_proxy or None,
+            limits=Limits(config.egress_per_host, config.egress_breaker_failures, config.egress_breaker_seconds),
+            on_change=lambda change: EGRESS_HOSTS.labels(change).inc(),
+            on_result=lambda outcome: EGRESS.labels(outcome).inc(),
+        )
         self.services = Services(
             config=config,
             pool=pool,
@@ -83,6 +101,8 @@ class Api:
             backlog=Backlog(pool, config.max_open_runs),
             graphs=RunGraphs(registry),
             sync=SyncRuns(pool, registry, config.broker_url, seconds=config.sync_seconds),
+            egress=self._egress,
+            authorizer=Authorizer(pool, keys, self._egress, mint.uuid, operator_provider(config)),
         )
         app = make_app(self.services, self._readiness.needed(), self._readiness.reported())
         self._grace = config.grace_seconds
@@ -120,6 +140,8 @@ class Api:
         last_words.cancel()
         await self.services.sync.close()
         await self._ingest.close()
+        await self.services.authorizer.aclose(self._grace)
+        await self._egress.aclose()
         self._clock.cancel()
         await asyncio.to_thread(self._announcer.close)
         self._readiness.close()

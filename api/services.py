@@ -11,8 +11,10 @@ from api.backlog import Backlog
 from api.run_graphs import RunGraphs
 from api.sync_runs import SyncRuns
 from api.webhook_targets import WebhookTargets
+from shared.authorizations.authorizer import Authorizer
 from shared.config import Config
 from shared.db import Clock, Executes
+from shared.egress.client import EgressClient
 from shared.ids import Mint
 from shared.ingest import Accepted, Trigger
 from shared.lanes import Doorbell
@@ -61,3 +63,5 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     backlog: Backlog
     graphs: RunGraphs
     sync: SyncRuns
+    egress: EgressClient
+    authorizer: Authorizer

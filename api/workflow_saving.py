@@ -32,7 +32,7 @@ async def validate(call: Call, raw: Mapping[str, Any]) -> list[Fault]:
     """Everything that creating this workflow would be refused for."""
     made, faults = await _draft(call, raw, None)
     async with call.reading() as connection:
-        _, more = await _authorization(connection, call, made)
+        _, more = await _authorization(connection, call, made, lock=False)
         _, wrong = await workflow_links.check(connection, call, made, raw, None, lock=False)
     return faults + more + wrong
 
@@ -44,7 +44,7 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
         InvalidError: with every fault.
     """
     made, faults = await _draft(call, raw, None)
-    authorization_id, more = await _authorization(connection, call, made)
+    authorization_id, more = await _authorization(connection, call, made, lock=True)
     links, wrong = await workflow_links.check(connection, call, made, raw, None, lock=True)
     _refuse(faults + more + wrong)
     row = await _row(connection, call, made, authorization_id, None)
@@ -65,7 +65,7 @@ async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Map
     """
     before = await _locked(connection, call, workflow_id)
     made, faults = await _draft(call, raw, base_of(before))
-    authorization_id, more = await _authorization(connection, call, made)
+    authorization_id, more = await _authorization(connection, call, made, lock=True)
     links, wrong = await workflow_links.check(connection, call, made, raw, workflow_id, lock=True)
     _refuse(faults + more + wrong)
     if "authorization_id" not in raw:
@@ -108,8 +108,10 @@ async def _draft(call: Call, raw: Mapping[str, Any], base: Base | None) -> tuple
     return await asyncio.to_thread(work) if elements > _LARGE else work()
 
 
-async def _authorization(connection: Connection, call: Call, made: Draft) -> tuple[UUID | None, list[Fault]]:
-    """The authorization a draft names, if the workspace has it."""
+async def _authorization(
+    connection: Connection, call: Call, made: Draft, *, lock: bool
+) -> tuple[UUID | None, list[Fault]]:
+    """The authorization a draft names, if the workspace has it; locked, so that it stays until that is stored."""
     text = made.values.get("authorization_id")
     if text is None:
         return None, []
@@ -118,7 +120,9 @@ async def _authorization(connection: Connection, call: Call, made: Draft) -> tup
     except NotFoundError:
         known = False
     else:
-        known = await authorizations.exists(connection, call.workspace_id, authorization_id)
+        known = await (authorizations.hold if lock else authorizations.exists)(
+            connection, call.workspace_id, authorization_id
+        )
     if known:
         return authorization_id, []
     message = f"There is no authorization {shown(text)} in this workspace."

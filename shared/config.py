@@ -69,6 +69,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     egress_breaker_seconds: Annotated[
         float, _doc("For how long such a host is left alone before one call tries it again.", ge=0.1, le=3600)
     ] = 15.0
+    oauth2_provider: Annotated[
+        str, _doc("The name of the OAuth2 provider of authorizations that are made without a body.", min_length=1)
+    ] = "default"
+    oauth2_base_url: Annotated[str, _doc("The API that its tokens are for. Empty: there is no such provider.")] = ""
+    oauth2_authorize_url: Annotated[str, _doc("Where people consent.")] = ""
+    oauth2_token_url: Annotated[str, _doc("Where it gives tokens.")] = ""
+    oauth2_client_id: Annotated[str, _doc("The client that Edgewise is there.")] = ""
+    oauth2_client_secret: Annotated[str, _secret("The secret of that client. Empty: a public client.")] = ""
+    oauth2_client_auth: Annotated[
+        Literal["basic", "post"], _doc("How the client shows its secret: a Basic header, or fields of the form.")
+    ] = "basic"
+    oauth2_scopes: Annotated[str, _doc("The scopes that are asked for, with blanks between them.")] = ""
+    oauth2_audience: Annotated[str, _doc("The audience that is asked for. Empty: none.")] = ""
     lease_seconds: Annotated[
         float, _doc("How long a silent worker keeps its steps before others take them.", ge=1, le=600)
     ] = 6.0
@@ -214,7 +227,12 @@ _SCHEMES = {
     "broker_url": ("redis", "rediss"),
     "public_url": ("http", "https"),
     "egress_proxy": ("http", "https"),
+    "oauth2_base_url": ("http", "https"),
+    "oauth2_authorize_url": ("http", "https"),
+    "oauth2_token_url": ("http", "https"),
 }
+#: An OAuth2 provider is given whole or not at all.
+_OAUTH2 = ("oauth2_base_url", "oauth2_authorize_url", "oauth2_token_url", "oauth2_client_id")
 
 
 def _cross(values: Mapping[str, Any]) -> Iterator[Fault]:
@@ -225,6 +243,12 @@ def _cross(values: Mapping[str, Any]) -> Iterator[Fault]:
         if text and not _is_url(text, schemes):
             rule = " or ".join(f"{scheme}://host..." for scheme in schemes)
             yield Fault(PREFIX + name.upper(), "invalid", f"{PREFIX}{name.upper()} must be a URL of the form {rule}.")
+    given = [name for name in _OAUTH2 if values.get(name)]
+    for name in _OAUTH2 if given else ():
+        if name not in given:
+            others = ", ".join(PREFIX + other.upper() for other in given)
+            message = f"{PREFIX}{name.upper()} is required beside {others}: a provider is given whole or not at all."
+            yield Fault(PREFIX + name.upper(), "required", message)
     secret = values.get("jwt_secret")
     if secret is not None and len(secret.encode()) < _LEAST_SECRET_BYTES:
         yield Fault(

@@ -26,6 +26,7 @@
 | edgewise_slots_in_use | gauge | | references this worker holds |
 | edgewise_egress_total | counter | outcome | outbound calls: ok, refused, timeout, network, too_large, open (breaker) |
 | edgewise_egress_hosts_total | counter | change | breakers of hosts: opened, closed; calls queued for a host's limit |
+| edgewise_token_renewals_total | counter | outcome | tokens of authorizations: ok, revoked, refused, unavailable |
 | edgewise_broker_errors_total | counter | operation | failures of the broker: enqueue, fetch, ack, requeue, inspect |
 | edgewise_duty_seconds | histogram | duty | how long a duty of the scheduler took |
 | edgewise_duty_errors_total | counter | duty | duties that failed and will be tried again |
@@ -66,6 +67,7 @@ POISON_STEPS: Final = Counter("edgewise_poison_steps", "Steps that ran in a proc
 SLOTS_IN_USE: Final = Gauge("edgewise_slots_in_use", "References this worker holds.")
 EGRESS: Final = Counter("edgewise_egress", "Outbound requests.", ["outcome"])
 EGRESS_HOSTS: Final = Counter("edgewise_egress_hosts", "What gates of hosts did.", ["change"])
+TOKEN_RENEWALS: Final = Counter("edgewise_token_renewals", "Tokens of authorizations.", ["outcome"])
 BROKER_ERRORS: Final = Counter("edgewise_broker_errors", "Failures of the broker.", ["operation"])
 DUTY_SECONDS: Final = Histogram("edgewise_duty_seconds", "How long a duty took.", ["duty"], buckets=_FAST)
 DUTY_ERRORS: Final = Counter("edgewise_duty_errors", "Duties that failed.", ["duty"])

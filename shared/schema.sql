@@ -31,9 +31,29 @@ CREATE TABLE authorizations (
     user_id       text,
     status        text NOT NULL DEFAULT 'active' CHECK (status IN ('pending', 'active', 'revoked')),
     config        bytea,                 -- encrypted with the vault key ring
-    created_at    timestamptz NOT NULL DEFAULT now()
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    token           bytea,               -- what OAuth2 gave, encrypted likewise
+    generation      integer NOT NULL DEFAULT 0,          -- rises with every token that is stored
+    refresh_at      timestamptz,         -- from when on the token is to be renewed; null: not before it is refused
+    refresh_id      uuid,                -- who renews it just now,
+    refresh_until   timestamptz,         -- and until when nobody else may
+    revoked_because text,
+    retry_at        timestamptz,         -- from when on a revoked one may be tried again; null: not without a new consent
+    CHECK ((refresh_id IS NULL) = (refresh_until IS NULL)),
+    CHECK ((status = 'revoked') = (revoked_because IS NOT NULL))
 );
 CREATE INDEX authorizations_by_workspace ON authorizations (workspace_id, id);
+
+-- Consents of OAuth2 that are asked for and have not been given yet. A row is taken by the one callback that comes in time.
+CREATE TABLE authorization_logins (
+    state_hash        bytea PRIMARY KEY CHECK (length(state_hash) = 32),                 -- SHA-256
+    workspace_id      uuid NOT NULL REFERENCES workspaces,
+    authorization_id  uuid NOT NULL REFERENCES authorizations ON DELETE CASCADE,
+    verifier          bytea NOT NULL,    -- of PKCE, encrypted with the vault key ring
+    expires_at        timestamptz NOT NULL
+);
+CREATE INDEX authorization_logins_by_authorization ON authorization_logins (authorization_id);
+CREATE INDEX authorization_logins_by_expiry ON authorization_logins (expires_at);
 
 CREATE TABLE vault_items (
     id            uuid PRIMARY KEY,
@@ -90,6 +110,7 @@ CREATE UNIQUE INDEX workflows_by_token ON workflows (webhook_token_hash) WHERE w
 CREATE UNIQUE INDEX workflows_by_previous_token ON workflows (previous_token_hash) WHERE previous_token_hash IS NOT NULL;
 CREATE INDEX workflows_deleted ON workflows (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX workflows_keeping ON workflows (id) WHERE keep_runs_days IS NOT NULL;
+CREATE INDEX workflows_by_authorization ON workflows (authorization_id) WHERE authorization_id IS NOT NULL;
 
 -- Immutable: a run keeps the version it was started with.
 CREATE TABLE workflow_versions (
@@ -105,6 +126,7 @@ CREATE TABLE workflow_versions (
     created_by    text NOT NULL,
     run_timeout   integer NOT NULL DEFAULT 3600 CHECK (run_timeout >= 1),          -- seconds of active time
     webhook       text,                  -- what its webhook trigger asks of requests, JSON; null: nothing
+    authorization_id uuid,               -- what its api_calls present; may have been deleted since
     PRIMARY KEY (workflow_id, version)
 );
 

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.helpers import parse_mimetype
 
+from api.accepting import wants_page
 from api.access import PUBLIC
 from api.answer_fields import Given
 from api.answer_page import HEADERS, message_page, question_page
@@ -67,7 +68,7 @@ class CallbackAnswer(msgspec.Struct, frozen=True):
 )
 async def show_question(call: Call) -> web.Response:
     """A page, or JSON."""
-    if not _wants_page(call.request):
+    if not wants_page(call.request):
         return _json(200, _presented(await look(call, place_of(call))))
     try:
         asking = await look(call, place_of(call))
@@ -87,7 +88,7 @@ async def show_question(call: Call) -> web.Response:
 )
 async def take_answer(call: Call) -> web.Response:
     """202 means durable."""
-    if not _wants_page(call.request):
+    if not wants_page(call.request):
         taken = await answer(call, place_of(call), await _given(call.request))
         return _json(202, CallbackAnswer("accepted", taken.outcome))
     given: Given | None = None
@@ -156,24 +157,3 @@ def _error_page(error: EdgewiseError) -> web.Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
-
-
-def _wants_page(request: web.Request) -> bool:
-    """Whether a page is as good as JSON or better, by ``Accept``; who does not ask for one gets JSON."""
-    wanted = {"text/html": 0.0, "application/json": 0.0}
-    for part in request.headers.get(hdrs.ACCEPT, "").lower().split(","):
-        media, *parameters = (piece.strip() for piece in part.split(";"))
-        if media in wanted:
-            wanted[media] = max(wanted[media], _quality(parameters))
-    return 0.0 < wanted["text/html"] >= wanted["application/json"]
-
-
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0

@@ -19,9 +19,11 @@ from shared.states import Waits
 from shared.templates.fields import Rendering
 
 __all__ = [
+    "Authorization",
     "CompiledNode",
     "DataT",
     "Division",
+    "Grant",
     "Kind",
     "Mode",
     "NodeType",
@@ -102,6 +104,46 @@ class Division(msgspec.Struct, frozen=True):
     halts: bool
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """What a step presents to the API that its workflow's authorization is for.
+
+    Attributes:
+        base_url: of the API, without a slash at its end.
+        header: name and value of the one header that is put in.
+        secrets: every text that must show nowhere.
+        renewable: whether there may be another one after a refusal (401).
+        generation: which of the authorization's tokens it is.
+        renewed: whether it was given in answer to a refusal.
+    """
+
+    base_url: str
+    header: tuple[str, str]
+    secrets: tuple[str, ...]
+    renewable: bool = False
+    generation: int = 0
+    renewed: bool = False
+
+    def __repr__(self) -> str:
+        """Nothing secret."""
+        return f"Grant({self.base_url!r}, generation={self.generation})"
+
+
+class Authorization(Protocol):
+    """The authorization of the version that a run is of."""
+
+    async def grant(self, refused: Grant | None = None) -> Grant:
+        """What to present now; a token that is about to end was renewed before.
+
+        Args:
+            refused: the grant that was just answered with 401, so that a newer one is wanted.
+
+        Raises:
+            StepFailedError: ``authorization_revoked``, which stays so; ``authorization_pending`` before anybody has
+                consented; ``token_unavailable`` if the provider is away or in trouble (a category that is retried).
+        """
+        ...
+
+
 class StepContext(msgspec.Struct, frozen=True):
     """What a running step may know and use besides its data.
 
@@ -114,6 +156,7 @@ class StepContext(msgspec.Struct, frozen=True):
         egress: the one client for everything that leaves.
         wake: for `NodeType.resume`, what ended the wait: ``timer``, ``answer``, ``child`` (the run that it started), or
             why that run could not start: ``gone``, ``inactive``, ``not_callable``, ``too_deep``.
+        authorization: of the workflow, or None if it has none; for types that are `NodeType.authorized`.
         brought: what came with it; of an answer ``{"outcome", "data"}``, of a run ``{"run_id", "status", "output",
             "error"}``.
     """
@@ -128,6 +171,7 @@ class StepContext(msgspec.Struct, frozen=True):
     egress: Egress
     wake: str = "timer"
     brought: Mapping[str, Any] = {}
+    authorization: Authorization | None = None
 
 
 class TriggerContext(msgspec.Struct, frozen=True):
@@ -170,6 +214,7 @@ class NodeType(Generic[DataT]):
         timed: whether a pure type needs the time; such a type implements `run_at` instead of `run`.
         asks: whether its steps wait for an answer to their link (``run.links``); such a type implements `question`.
         any_payload: whether a trigger takes a payload that is no object; others get such a one as ``{payload}``.
+        authorized: whether its steps use the workflow's authorization, which such a workflow must have.
     """
 
     component_id: ClassVar[str]
@@ -184,6 +229,7 @@ class NodeType(Generic[DataT]):
     timed: ClassVar[bool] = False
     asks: ClassVar[bool] = False
     any_payload: ClassVar[bool] = False
+    authorized: ClassVar[bool] = False
 
     def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 — most types have none
         """The named handles of a node with this raw ``data``; empty for the single unnamed output."""

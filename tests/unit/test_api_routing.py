@@ -41,11 +41,12 @@ def test_access_has_no_default() -> None:
 
 
 def test_only_these_routes_are_public() -> None:
-    """The public routes are the webhook, the links and the documentation; a new one must be added here knowingly."""
+    """The public routes are the webhook, the links, the redirect URI and the documentation; one more is added here."""
     public = {route.path for route in ROUTES if route.access == PUBLIC}
     assert public == {
         "/workflows/webhooks/{token}",
         "/workflows/callbacks/{token}",
+        "/workflows/authorization/callback",
         "/openapi.json",
         "/docs",
         "/errors/{code}",

@@ -1,0 +1,133 @@
+"""Making and deleting authorizations, each write with its audit row in the caller's transaction."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from api import authorization_login
+from api.authorization_draft import Draft
+from api.call import Call, found
+from shared.authorizations.kinds import AuthorizationCode, provider_of
+from shared.authorizations.provider import NEEDED, operator_provider, without_secret
+from shared.authorizations.sealed import open_config, seal_config
+from shared.db import Connection
+from shared.errors import ConflictError, InvalidError
+from shared.graph.suggest import shown
+from shared.ids import Prefix, encode
+from shared.store import audit, authorizations
+from shared.store.authorizations import AuthorizationRow, User
+
+#: The most workflows that a message names.
+_NAMED: Final = 10
+
+
+def of_the_operator(call: Call) -> Draft:
+    """What is made without a body: a consent at the operator's own provider.
+
+    Raises:
+        InvalidError: if there is none, naming the settings.
+    """
+    provider = operator_provider(call.services.config)
+    if provider is None:
+        message = (
+            f"There is no provider for an authorization without a body. Set {', '.join(NEEDED[:-1])} and {NEEDED[-1]} "
+            "(and EDGEWISE_OAUTH2_CLIENT_SECRET if the client has one), or send name, kind and config."
+        )
+        raise InvalidError("provider_not_configured", message)
+    return Draft(provider.provider or "", "oauth2_authorization_code", without_secret(provider))
+
+
+async def create(connection: Connection, call: Call, made: Draft) -> tuple[AuthorizationRow, str | None]:
+    """Store a new authorization; with the URL of the consent that it waits for, if it does."""
+    waits = isinstance(made.config, AuthorizationCode)
+    row = AuthorizationRow(
+        id=call.services.mint.uuid(),
+        name=made.name,
+        kind=made.kind,
+        provider=provider_of(made.config),
+        user_id=call.principal.subject if waits else None,
+        status="pending" if waits else "active",
+        created_at=call.services.clock.now(),
+        used_by=[],
+    )
+    config = seal_config(call.services.keys, row.id, made.config)
+    row = await authorizations.add(connection, call.workspace_id, row, config)
+    url = None
+    if isinstance(made.config, AuthorizationCode):
+        url = await authorization_login.begin(connection, call, row.id, made.config)
+    await _audit(connection, call, "authorization.create", None, row)
+    return row, url
+
+
+async def consent_again(connection: Connection, call: Call, authorization_id: UUID) -> str:
+    """The URL of another consent for an authorization that is there; what it has stays until that is given.
+
+    Raises:
+        NotFoundError: if the workspace has no such authorization.
+        ConflictError: if its kind has no consent.
+    """
+    row = found(await authorizations.lock(connection, call.workspace_id, authorization_id), "authorization", call)
+    seen = await authorizations.look(connection, call.workspace_id, authorization_id)
+    config = (
+        open_config(call.services.keys, row.id, row.kind, seen.config)
+        if seen is not None and seen.config is not None
+        else None
+    )
+    if not isinstance(config, AuthorizationCode):
+        message = f"An authorization of the kind {row.kind} needs no consent; make another one instead."
+        raise ConflictError("no_consent", message)
+    url = await authorization_login.begin(connection, call, row.id, config)
+    await _audit(connection, call, "authorization.consent_again", row, row)
+    return url
+
+
+async def delete(connection: Connection, call: Call, authorization_id: UUID) -> None:
+    """Delete an authorization with its tokens.
+
+    Raises:
+        NotFoundError: if the workspace has no such authorization.
+        ConflictError: if workflows use it, naming them.
+    """
+    row = found(await authorizations.lock(connection, call.workspace_id, authorization_id), "authorization", call)
+    used = await authorizations.users(connection, row.id)
+    if used:
+        message = f"The authorization is used by {_names(used)}. Give these workflows another one first."
+        raise ConflictError("authorization_used", message)
+    await authorizations.remove(connection, row.id)
+    await _audit(connection, call, "authorization.delete", row, None)
+
+
+def _names(workflows: Sequence[User]) -> str:
+    told = [f"{shown(each.name)} ({encode(Prefix.WORKFLOW, each.id)})" for each in workflows[:_NAMED]]
+    return ", ".join(told) + (f" and {more} more" if (more := len(workflows) - _NAMED) > 0 else "")
+
+
+async def _audit(
+    connection: Connection, call: Call, action: str, before: AuthorizationRow | None, after: AuthorizationRow | None
+) -> None:
+    row = after or before
+    if row is None:
+        raise LookupError("an audit row is about something")
+    entry = audit.Entry(
+        id=call.services.mint.uuid(),
+        workspace_id=call.workspace_id,
+        actor=call.principal.subject,
+        action=action,
+        target=encode(Prefix.AUTHORIZATION, row.id),
+        before=_digested(before),
+        after=_digested(after),
+        request_id=call.request_id,
+    )
+    await audit.add(connection, entry)
+
+
+def _digested(row: AuthorizationRow | None) -> str | None:
+    """What the audit keeps a digest of; secrets are no part of it, since a digest of a short one could be guessed."""
+    if row is None:
+        return None
+    parts = msgspec.structs.asdict(row)
+    for passing in ("created_at", "used_by"):
+        del parts[passing]
+    return msgspec.json.encode(parts).decode()
