@@ -14,20 +14,30 @@ class Trap(asyncio.DatagramProtocol):
 
     Attributes:
         caught: of each, the address that it came to.
+        sprung: whether anything came.
+        speaks: whether it answers as an HTTP server does, rather than hang up.
     """
 
     def __init__(self) -> None:
         self.caught: list[str] = []
         self.port = 0
+        self.speaks = False
+        self.sprung = asyncio.Event()
 
-    def connected(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A connection came, and is hung up."""
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A connection came."""
         self.caught.append(f"tcp {writer.get_extra_info('sockname')}")
+        self.sprung.set()
+        if self.speaks:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
         writer.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """A datagram came."""
         self.caught.append(f"udp {data[:20]!r} from {addr}")
+        self.sprung.set()
 
 
 @asynccontextmanager

@@ -1,16 +1,19 @@
-"""Hostile URLs against a listener on loopback that stands there to catch them: none may arrive."""
+"""Hostile URLs against sockets on loopback that stand there to catch them, by TCP and UDP: nothing may arrive."""
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
 
 from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
 from shared.errors import StepFailedError
+from tests.dns import name_server
+from tests.outward import serving
+from tests.trap import INTERNAL, Trap, trapping
 
 HOSTILE = [
     # Loopback in every spelling.
@@ -35,6 +38,49 @@ HOSTILE = [
     *("[::ffff:169.254.169.254]", "[fd00:ec2::254]", "100.100.100.200", "168.63.129.16", "100.64.0.1", "224.0.0.1"),
     *("255.255.255.255", "[fe80::1]", "[fec0::1]", "[fc00::1]", "[ff02::1]"),
 ]
+#: `{0}` is the trap's host and port.
+SCHEMES = [
+    *("file:///etc/passwd", "file://{0}/etc/passwd", "FILE:///etc/passwd", "gopher://{0}/_GET%20/", "dict://{0}/info"),
+    *("ftp://{0}/", "sftp://{0}/", "tftp://{0}/x", "ldap://{0}/", "smb://{0}/", "redis://{0}/", "ws://{0}/"),
+    *("wss://{0}/", "jar:http://{0}/!/", "netdoc:///etc/passwd", "data:text/plain,x", "javascript:alert(1)"),
+    *(
+        "unix:/var/run/docker.sock",
+        "http+unix://%2Fvar%2Frun%2Fdocker.sock/",
+        "view-source:http://{0}/",
+        "url:http://{0}/",
+    ),
+    *(
+        "//{0}/",
+        "{0}",
+        "/etc/passwd",
+        "http:{0}/",
+        "http:/{0}/",
+        "http:///{0}/",
+        "http:\\\\{0}/",
+        "https://",
+        "http://:80/",
+    ),
+    *("http ://{0}/", "ht\ttp://{0}/", "http\x00://{0}/", ":http://{0}/", "http://{0}\\@example.com/"),
+]
+#: Ports of what listens inside, and what is no port at all.
+PORTS = [
+    "22",
+    "25",
+    "53",
+    "2375",
+    "5432",
+    "6379",
+    "9200",
+    "11211",
+    "00080",
+    "0",
+    "-1",
+    "65536",
+    "99999",
+    "8e1",
+    "０",
+    "80:81",
+]
 NAMES = {
     "rebind.test": ["127.0.0.1"],
     "mixed.test": ["93.184.216.34", "127.0.0.1"],
@@ -46,84 +92,183 @@ NAMES = {
 }
 
 
-class Trap:
-    """Counts connections on a port of IPv4's and, where there is one, IPv6's loopback."""
-
-    def __init__(self) -> None:
-        self.caught = 0
-        self.redirect_to: str | None = None
-        self.port = 0
-
-    async def on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.caught += 1
-        await reader.readuntil(b"\r\n\r\n")
-        head = "200 OK" if self.redirect_to is None else f"302 Found\r\nLocation: {self.redirect_to}"
-        writer.write(f"HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
-        await writer.drain()
-        writer.close()
-
-
 @pytest.fixture
 async def trap() -> AsyncIterator[Trap]:
-    trap = Trap()
-    server = await asyncio.start_server(trap.on_connect, "127.0.0.1", 0, family=socket.AF_INET)
-    trap.port = server.sockets[0].getsockname()[1]
-    servers = [server]
-    with contextlib.suppress(OSError):  # a machine without IPv6 has no such way in
-        servers.append(await asyncio.start_server(trap.on_connect, "::1", trap.port))
-    yield trap
-    for server in servers:
-        server.close()
-        await server.wait_closed()
+    async with trapping("127.0.0.1", "::1") as trap:
+        yield trap
 
 
 async def resolve(host: str) -> Sequence[str]:
     return NAMES[host]
 
 
+async def refusal(client: EgressClient, url: str) -> StepFailedError:
+    with pytest.raises(StepFailedError) as caught:
+        await client.request("GET", url, timeout=5)
+    await asyncio.sleep(0)  # what was sent would arrive
+    return caught.value
+
+
 @pytest.mark.parametrize("host", HOSTILE)
 async def test_hostile_hosts_reach_nothing(trap: Trap, host: str) -> None:
-    """No spelling, disguise or name of an internal address gets a connection or a retry."""
+    """No spelling, disguise or name of an internal address gets a connection, a datagram or a retry."""
     separator = "" if host.endswith(("\t", " ", "\n")) else f":{trap.port}"
     async with EgressClient(Guard(resolve=resolve)) as client:
-        with pytest.raises(StepFailedError) as caught:
-            await client.request("GET", f"http://{host}{separator}/", timeout=5)
-    assert caught.value.code in ("egress_refused", "invalid_url")
-    assert caught.value.category == "error"
-    assert trap.caught == 0
+        for scheme in ("http", "https"):
+            error = await refusal(client, f"{scheme}://{host}{separator}/")
+            assert error.code in ("egress_refused", "invalid_url")
+            assert error.category == "error"
+    assert trap.caught == []
 
 
 @pytest.mark.parametrize("host", HOSTILE)
 async def test_redirects_to_hostile_hosts_reach_nothing(trap: Trap, host: str) -> None:
-    """An allowed server can't send the client where it may not go: only its own connection is made."""
-    trap.redirect_to = f"http://{host.strip()}:{trap.port + 1}/".replace("\r", "").replace("\n", "")
-    async with EgressClient(Guard(parse_allow(f"127.0.0.1:{trap.port}"), resolve=resolve)) as client:
-        with pytest.raises(StepFailedError) as caught:
-            await client.request("GET", f"http://127.0.0.1:{trap.port}/", timeout=5)
-    assert caught.value.code in ("egress_refused", "invalid_url")
-    assert trap.caught == 1
+    """An allowed server can't send the client where it may not go."""
+    place = f"http://{host.strip()}:{trap.port}/".replace("\r", "").replace("\n", "")
+    async with _redirecting(place) as (client, url):
+        assert (await refusal(client, url)).code in ("egress_refused", "invalid_url")
+    assert trap.caught == []
+
+
+@asynccontextmanager
+async def _redirecting(place: str) -> AsyncIterator[tuple[EgressClient, str]]:
+    """A client that may call one server, which redirects it."""
+
+    async def redirect(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": place})
+
+    async with (
+        serving(redirect) as url,
+        EgressClient(Guard(parse_allow(url.removeprefix("http://")), resolve=resolve)) as client,
+    ):
+        yield client, url
+
+
+@pytest.mark.parametrize("url", SCHEMES)
+async def test_other_schemes_reach_nothing(trap: Trap, url: str) -> None:
+    """Only http and https with two slashes and a host are called, first or by a redirect, whatever is allowed."""
+    place = url.format(f"127.0.0.1:{trap.port}")
+    async with EgressClient(Guard(parse_allow("127.0.0.0/8"), resolve=resolve)) as client:
+        assert (await refusal(client, place)).code in ("egress_refused", "invalid_url")
+    if place.isprintable():
+        async with _redirecting(place) as (client, first):
+            error = await refusal(client, first)
+            # What has no scheme is a path of the same server, which redirects again.
+            assert error.code in ("egress_refused", "invalid_url", "too_many_redirects")
+    assert trap.caught == []
+
+
+@pytest.mark.parametrize("port", PORTS)
+async def test_unusual_ports_reach_nothing(trap: Trap, port: str) -> None:
+    """A port makes an internal address no less internal, and what is no port makes no URL."""
+    async with EgressClient(Guard(resolve=resolve)) as client:
+        error = await refusal(client, f"http://127.0.0.1:{port}/")
+    assert error.code == (
+        "egress_refused" if port.isascii() and port.isdigit() and 0 < int(port) < 65_536 else "invalid_url"
+    )
+    assert trap.caught == []
+
+
+@pytest.mark.parametrize("host", HOSTILE)
+async def test_a_proxy_hears_nothing_of_them(host: str) -> None:
+    """What goes through a proxy is judged before: the proxy could reach what this process may not."""
+    async with trapping("127.0.0.1") as proxy:
+        proxy.speaks = True
+        async with EgressClient(Guard(resolve=resolve), proxy=f"http://127.0.0.1:{proxy.port}") as client:
+            separator = "" if host.endswith(("\t", " ", "\n")) else ":81"
+            assert (await refusal(client, f"http://{host}{separator}/")).code in ("egress_refused", "invalid_url")
+        assert proxy.caught == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0x7f.1", "2130706433", "127。0。0。1", "rebind.test", "localhost"])
 async def test_the_trap_catches(trap: Trap, host: str) -> None:
     """With loopback allowed the same URLs do arrive, so the trap is one."""
+    trap.speaks = True
     async with EgressClient(Guard(parse_allow("127.0.0.0/8"), resolve=resolve)) as client:
         answer = await client.request("GET", f"http://{host}:{trap.port}/", timeout=5)
     assert answer.status == 200
-    assert trap.caught == 1
+    assert len(trap.caught) == 1
 
 
-async def test_no_second_lookup_between_check_and_connection(trap: Trap) -> None:
-    """A name that answers outside first and inside next is connected to the first answer alone."""
-    answers = [["127.0.0.1"], ["127.0.0.2"]]
-    asked = 0
+async def test_the_trap_catches_datagrams(trap: Trap) -> None:
+    """Those too."""
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, remote_addr=("127.0.0.1", trap.port)
+    )
+    transport.sendto(b"hello")
+    await asyncio.wait_for(trap.sprung.wait(), 5)
+    transport.close()
+    assert trap.caught[0].startswith("udp b'hello'")
 
-    async def rebinding(_: str) -> Sequence[str]:
-        nonlocal asked
-        asked += 1
-        return answers[min(asked, 2) - 1]
 
-    async with EgressClient(Guard(parse_allow(f"127.0.0.1:{trap.port}"), resolve=rebinding)) as client:
-        answer = await client.request("GET", f"http://rebind.test:{trap.port}/", timeout=5)
-    assert answer.status == 200
-    assert asked == 1
+@pytest.mark.parametrize("inside", [["127.0.0.2"], ["{public}", "127.0.0.2"], ["::ffff:127.0.0.2"], ["::1"]])
+async def test_names_that_change(inside: list[str]) -> None:
+    """A name server that answers outside and inside by turns: each call goes where its own check looked, or nowhere.
+
+    127.0.0.1 stands for an address outside, 127.0.0.2 for one inside that has the same port.
+    """
+    now = 0.0
+
+    async def fine(_: web.Request) -> web.Response:
+        return web.Response(text="outside")
+
+    async with serving(fine) as url, name_server({}) as dns:
+        port = int(url.rpartition(":")[2])
+        turns = [["127.0.0.1"], [each.format(public="127.0.0.1") for each in inside]]
+        dns.answers = {"turning.test": turns * 20}
+        guard = Guard(parse_allow("127.0.0.1"), resolve=dns.resolve, clock=lambda: now)
+        ends: list[str] = []
+        async with _trapped(port) as trap, EgressClient(guard) as client:
+            for _ in range(20):
+                try:
+                    answer = await client.request("GET", f"http://turning.test:{port}/", timeout=5)
+                    ends.append(answer.body.decode())
+                except StepFailedError as error:
+                    ends.append(error.code)
+                now += 2.0  # some within the time for which an answer is kept, some behind it
+            assert trap.caught == []
+    assert dns.asked["turning.test"] > 5
+    assert {*ends} == {"outside", "egress_refused"}
+
+
+@asynccontextmanager
+async def _trapped(port: int) -> AsyncIterator[Trap]:
+    """A trap on this port of an internal address."""
+    trap = Trap()
+    servers = [await asyncio.start_server(trap.connected, address, port) for address in (INTERNAL, "::1")]
+    try:
+        yield trap
+    finally:
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+
+
+async def test_a_redirect_to_a_name_that_changes() -> None:
+    """A server that redirects to its own name, which meanwhile leads inside, gets a refusal as well."""
+    now = 0.0
+
+    async def redirect(request: web.Request) -> web.Response:
+        nonlocal now
+        now += 60.0
+        return web.Response(status=302, headers={"Location": f"http://turning.test:{request.url.port}/next"})
+
+    async with serving(redirect) as url, name_server({"turning.test": [["127.0.0.1"], [INTERNAL]]}) as dns:
+        port = int(url.rpartition(":")[2])
+        guard = Guard(parse_allow("127.0.0.1"), resolve=dns.resolve, clock=lambda: now)
+        async with _trapped(port) as trap, EgressClient(guard) as client:
+            assert (await refusal(client, f"http://turning.test:{port}/")).code == "egress_refused"
+            assert trap.caught == []
+
+
+async def test_no_second_lookup_between_check_and_connection() -> None:
+    """One question is asked for one call, so there is no second answer to connect to."""
+
+    async def fine(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async with serving(fine) as url, name_server({"rebind.test": [["127.0.0.1"], [INTERNAL]]}) as dns:
+        port = int(url.rpartition(":")[2])
+        async with EgressClient(Guard(parse_allow("127.0.0.1"), resolve=dns.resolve)) as client:
+            assert (await client.request("GET", f"http://rebind.test:{port}/", timeout=5)).status == 200
+    assert dns.asked == {"rebind.test": 1}
