@@ -8,6 +8,10 @@ from typing import Final
 
 #: Codes of whole answers (``code``).
 ERRORS: Final[Mapping[str, str]] = {
+    "address_not_allowed": (
+        "The webhook takes requests from the addresses in its trigger's allowed_ips, and this one came from another. "
+        "Behind a proxy the operator lists it in EDGEWISE_TRUSTED_PROXIES."
+    ),
     "already_answered": (
         "The step behind this link has its answer, and takes no second one. An answer that was sent twice counts once."
     ),
@@ -43,6 +47,9 @@ ERRORS: Final[Mapping[str, str]] = {
     "duplicate_key": (
         "A key stands more than once in an object of the body, and all but one of its values would be lost. errors "
         "names each of them; nothing was stored."
+    ),
+    "handshake_invalid": (
+        "A question whether the URL is the asker's own was not of the form in which Slack or Microsoft Graph ask it."
     ),
     "idempotency_in_progress": (
         "Another request with the same Idempotency-Key is under way. Repeat this one in a moment."
@@ -134,6 +141,17 @@ ERRORS: Final[Mapping[str, str]] = {
         "The workflow begins with another trigger than sync_request_trigger, so no request can wait for its answer. "
         "Start it with POST /workflows/{id}/execute."
     ),
+    "signature_expired": (
+        "The timestamp that the request is signed with is older, or lies further ahead, than the webhook's tolerance. "
+        "A request is not sent again as it was: sign it afresh. Or a clock is wrong."
+    ),
+    "signature_missing": (
+        "The webhook asks for a signature of the scheme in its trigger's data, and none could be read."
+    ),
+    "signature_wrong": (
+        "The signature of the request does not fit its body and the secret of the webhook: another secret signed it, "
+        "or the body was changed on its way."
+    ),
     "token_expired": "The token's time (exp) is over. Get a new one.",
     "token_invalid": (
         "The token is no JWT that is trusted here: its signature, algorithm, issuer, audience or claims are not right. "
@@ -160,6 +178,18 @@ ERRORS: Final[Mapping[str, str]] = {
     ),
     "webhook_not_found": (
         "No workflow has a webhook with this token: it was mistyped, rotated, or its workflow deleted."
+    ),
+    "webhook_rate_limit": (
+        "More requests came to this webhook than its trigger's rate_limit takes. Nothing was started. Repeat the "
+        "request after the number of seconds in Retry-After."
+    ),
+    "webhook_secret_missing": (
+        "The vault item with the secret of the webhook's signature is not there, has expired, or is no such secret. "
+        "Nothing was started; the owner of the workflow has to mend it."
+    ),
+    "webhook_unreadable": (
+        "The webhook's configuration was saved by a newer release than this process is of. Repeat the request after "
+        "the number of seconds in Retry-After."
     ),
     "workflow_called": (
         "Other workflows call this one, so it can't be deleted. The message names them; take these calls out first."

@@ -68,7 +68,7 @@ def answer(error: EdgewiseError, public_url: str) -> web.Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, AuthenticationError):
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, RequestTimeoutError):
         response.force_close()
     return response

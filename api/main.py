@@ -10,6 +10,7 @@ from aiohttp import web
 from api.app import make_app
 from api.auth import Gatekeeper
 from api.backlog import Backlog
+from api.rate_limits import RateLimits
 from api.readiness import Readiness
 from api.run_graphs import RunGraphs
 from api.server import Runner
@@ -20,7 +21,7 @@ from shared import service
 from shared.authorizations.authorizer import Authorizer
 from shared.authorizations.provider import operator_provider
 from shared.broker import Announcer
-from shared.config import Config
+from shared.config import Config, parse_networks
 from shared.db import Clock, keep_in_step
 from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient
@@ -78,6 +79,7 @@ class Api:
         self._clock = asyncio.create_task(keep_in_step(clock, pool))
         self._announcer = Announcer(config.broker_url)
         self._ingest = Ingest(pool, self._announcer, clock, window=config.window)
+        self._rates = RateLimits(config.broker_url)
         self._readiness = Readiness(pool, config.broker_url)
         self._egress = EgressClient(
             Guard(parse_allow(config.egress_allow)),
@@ -97,8 +99,10 @@ class Api:
             links=Links(keys, config.public_url),
             registry=registry,
             gatekeeper=Gatekeeper(config, pool, mint),
-            webhooks=WebhookTargets(pool),
+            webhooks=WebhookTargets(pool, keys),
             backlog=Backlog(pool, config.max_open_runs),
+            rates=self._rates,
+            trusted_proxies=parse_networks(config.trusted_proxies),
             graphs=RunGraphs(registry),
             sync=SyncRuns(pool, registry, config.broker_url, seconds=config.sync_seconds),
             egress=self._egress,
@@ -145,4 +149,5 @@ class Api:
         self._clock.cancel()
         await asyncio.to_thread(self._announcer.close)
         self._readiness.close()
+        await self._rates.close()
         _log.info("api stopped", seconds=round(time.monotonic() - began, 3))

@@ -8,6 +8,8 @@ import msgspec
 
 from api.auth import Gatekeeper
 from api.backlog import Backlog
+from api.client_address import Network
+from api.rate_limits import RateLimits
 from api.run_graphs import RunGraphs
 from api.sync_runs import SyncRuns
 from api.webhook_targets import WebhookTargets
@@ -61,6 +63,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     gatekeeper: Gatekeeper
     webhooks: WebhookTargets
     backlog: Backlog
+    rates: RateLimits
+    trusted_proxies: tuple[Network, ...]
     graphs: RunGraphs
     sync: SyncRuns
     egress: EgressClient

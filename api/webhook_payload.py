@@ -3,47 +3,54 @@
 A JSON body is kept as the caller wrote it, once it was read and found to be JSON, so nothing of it changes.
 """
 
+import asyncio
 import base64
 import re
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.helpers import MimeType, parse_mimetype
 from aiohttp.web_request import FileField
 
-from api.bodies import in_time, is_json, parse, read
+from api.bodies import is_json, parse
 from shared import jsontext
-from shared.errors import BadRequestError, TooLargeError, UnsupportedMediaError
+from shared.errors import BadRequestError, UnsupportedMediaError
 from shared.graph.suggest import shown
 
 _REDACTED: Final = "[redacted]"
-_SECRET_HEADER: Final = re.compile(r"authorization|cookie|signature|token|secret|api-?key|password", re.IGNORECASE)
+_SECRET_HEADER: Final = re.compile(r"authorization|cookie|signature|hmac|token|secret|api-?key|password", re.IGNORECASE)
 _MEDIA_TYPE: Final = re.compile(r"[\w.+!#$&^-]+/[\w.+!#$&^-]+", re.ASCII)
 _MAX_FIELDS: Final = 1000
 _TEXT_SUBTYPES: Final = frozenset({"xml", "yaml", "x-yaml", "javascript", "x-ndjson", "graphql", "sql"})
 
 
-async def read_payload(request: web.Request, limit: int, received_at: str) -> str:
+async def compose(request: web.Request, body: bytes, received_at: str, *, secret_header: str = "") -> str:
     """The trigger payload ``{webhook_payload, headers, query, method, received_at}`` of a request.
 
     Args:
-        request: whose body has not been read.
-        limit: bytes of the body.
+        request: whose body was read.
+        body: what it was.
         received_at: when it came, as the contract writes times.
+        secret_header: the name of one whose value is redacted, besides those whose names tell.
 
     Raises:
-        TooLargeError, RequestTimeoutError, BadRequestError, UnsupportedMediaError: if the body is over the limit, does
-            not come in time, is not what its content type says, or says nothing that can be understood.
+        BadRequestError, UnsupportedMediaError: if the body is not what its content type says, or that says nothing that
+            can be understood.
     """
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "application/json")
-    if content_type.startswith("multipart/form-data"):
-        body = jsontext.encode(await _multipart(request, limit))
+    if body and content_type.lower().startswith("multipart/form-data"):
+        value = jsontext.encode(await _multipart(request, body))
     else:
-        body = _body_text(content_type, await read(request, limit))
+        value = _body_text(content_type, body)
+    return in_full(request, value, received_at, secret_header=secret_header)
+
+
+def in_full(request: web.Request, value: str, received_at: str, *, secret_header: str = "") -> str:
+    """The trigger payload of a request whose body has this value, as JSON text."""
     return (
-        f'{{"webhook_payload":{body},"headers":{_headers(request)},"query":{_query(request)},'
+        f'{{"webhook_payload":{value},"headers":{_headers(request, secret_header.lower())},"query":{_query(request)},'
         f'"method":"{request.method}","received_at":"{received_at}"}}'
     )
 
@@ -102,22 +109,19 @@ def _grouped(pairs: Any) -> dict[str, Any]:
     return fields
 
 
-async def _multipart(request: web.Request, limit: int) -> dict[str, Any]:
+async def _multipart(request: web.Request, body: bytes) -> dict[str, Any]:
     """The fields of a form; a file is an object with its content in base64."""
-    if (request.content_length or 0) > limit:
-        raise _too_large(limit)
+    # Its reader would pause a connection that has nothing more to say at a lower limit.
+    stream = StreamReader(request.protocol, len(body) + 1, loop=asyncio.get_running_loop())
+    stream.feed_data(body)
+    stream.feed_eof()
+    whole = request.clone(client_max_size=0)
+    whole._payload = stream  # noqa: SLF001 — the body was read, for its signature is one of the bytes
     try:
-        async with in_time(request):
-            fields = await request.clone(client_max_size=limit).post()
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large(limit) from None
-    except (ValueError, LookupError, RuntimeError, AssertionError, web.RequestPayloadError):
+        fields = await whole.post()
+    except (ValueError, LookupError, RuntimeError, AssertionError, web.RequestPayloadError, web.HTTPException):
         raise BadRequestError("malformed_body", "The body is not the form that its content type says.") from None
     return _grouped((name, _field(value)) for name, value in fields.items())
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError("body_too_large", f"The body is over the limit of this route, {limit} bytes.")
 
 
 def _field(value: Any) -> Any:
@@ -128,12 +132,12 @@ def _field(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else value
 
 
-def _headers(request: web.Request) -> str:
+def _headers(request: web.Request, secret_header: str) -> str:
     """The headers by lower-case name, those that may hold a secret redacted."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         key, secret = _header(name)
-        if secret:
+        if secret or key == secret_header:
             headers[key] = _REDACTED
         elif key in headers:
             headers[key] = f"{headers[key]}, {value}"

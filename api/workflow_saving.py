@@ -16,9 +16,10 @@ from api.workflow_timing import next_run_at
 from api.workflow_view import etag, token_context
 from shared.db import Connection
 from shared.errors import Fault, InvalidError, NotFoundError, PreconditionFailedError
-from shared.graph.plan import PLAN_FORMAT, encode_plan
+from shared.graph.plan import PLAN_FORMAT, Plan, encode_plan
 from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
+from shared.nodes import webhook_rules
 from shared.store import audit, authorizations, retention, workflows
 from shared.store.cancel import cancel_workflow_runs
 from shared.store.workflows import Version, WorkflowRow
@@ -191,7 +192,14 @@ def _version(call: Call, row: WorkflowRow, made: Draft) -> Version:
         raise LookupError("a version has a plan and a graph")
     plan = encode_plan(made.plan).decode()
     author = call.principal.subject
-    return Version(row.workspace_id, row.id, row.version, row.nodes, row.edges, row.settings, plan, PLAN_FORMAT, author)
+    source = (row.nodes, row.edges, row.settings)
+    return Version(row.workspace_id, row.id, row.version, *source, plan, PLAN_FORMAT, author, _rules(made.plan))
+
+
+def _rules(plan: Plan) -> str | None:
+    """What the plan's webhook trigger asks of requests, if it is one."""
+    trigger = plan.nodes[plan.trigger]
+    return webhook_rules.stored(trigger.data) if trigger.component == TRIGGER_COMPONENT else None
 
 
 async def _audit(

@@ -6,6 +6,7 @@ as ``..._FILE`` instead, the path of a file that holds it. docs/configuration.md
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -93,6 +94,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20.0
     webhook_max_bytes: Annotated[int, _doc("The largest webhook body.", ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
     sync_seconds: Annotated[float, _doc("How long a synchronous request waits for its run.", ge=0.1, le=600)] = 30.0
+    trusted_proxies: Annotated[
+        str,
+        _doc(
+            "Addresses and CIDRs of proxies in front of the api, comma-separated: what they write into X-Forwarded-For "
+            "is believed, for `allowed_ips` of webhooks. Empty: nobody is."
+        ),
+    ] = ""
     max_open_runs: Annotated[int, _doc("Open runs past which triggers are answered with 429.", ge=1)] = 100_000
     keep_runs_days: Annotated[int, _doc("Days for which runs that have ended are kept.", ge=1, le=36500)] = 90
     metrics_host: Annotated[str, _doc("The address of the probes of scheduler and worker.")] = "127.0.0.1"
@@ -256,7 +264,29 @@ def _cross(values: Mapping[str, Any]) -> Iterator[Fault]:
         )
 
 
-_PARSERS: Mapping[str, Callable[[str], object]] = {"vault_keys": parse_keys, "egress_allow": parse_allow}
+def parse_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The ranges of a comma-separated list.
+
+    Raises:
+        ConfigError: ``invalid_config``, with a fault for each that is none.
+    """
+    networks, faults = [], []
+    for entry in filter(None, map(str.strip, text.split(","))):
+        try:
+            networks.append(ip_network(entry))
+        except ValueError as error:
+            message = f"{PREFIX}TRUSTED_PROXIES: {entry[:60]!r} is no address and no CIDR: {error}."
+            faults.append(Fault(f"{PREFIX}TRUSTED_PROXIES", "invalid", message))
+    if faults:
+        raise ConfigError("invalid_config", "Ranges can't be read.", faults=faults)
+    return tuple(networks)
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "vault_keys": parse_keys,
+    "egress_allow": parse_allow,
+    "trusted_proxies": parse_networks,
+}
 
 
 def _syntax(values: Mapping[str, Any]) -> Iterator[Fault]:

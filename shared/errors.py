@@ -70,10 +70,17 @@ class InvalidError(EdgewiseError):
 
 
 class AuthenticationError(EdgewiseError):
-    """Who is calling could not be established."""
+    """Who is calling could not be established; ``challenge`` is what it takes to be."""
 
+    challenge: ClassVar[str] = "Bearer"
     type = "authentication_error"
     status = 401
+
+
+class SignatureError(AuthenticationError):
+    """A request is not signed as its webhook asks."""
+
+    challenge = "Signature"
 
 
 class PermissionDeniedError(EdgewiseError):

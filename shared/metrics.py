@@ -11,7 +11,7 @@
 | edgewise_step_wait_seconds | histogram | | from ready to started |
 | edgewise_batch_size | histogram | batch | units of one commit: ingest, advance, claim |
 | edgewise_batch_seconds | histogram | batch | how long a commit took |
-| edgewise_webhook_requests_total | counter | outcome | accepted, not_found, inactive, invalid, limited, unavailable |
+| edgewise_webhook_requests_total | counter | outcome | accepted, and other answers: `api/webhook_receiving.py` |
 | edgewise_dedupe_hits_total | counter | | triggers that were repeats: they were told the run of the first |
 | edgewise_schedule_slots_total | counter | outcome | slots: fired, missed (at most 20 of a workflow and an outage) |
 | edgewise_schedule_lag_seconds | histogram | | from a slot to its run being accepted |
@@ -27,7 +27,7 @@
 | edgewise_egress_total | counter | outcome | outbound calls: ok, refused, timeout, network, too_large, open (breaker) |
 | edgewise_egress_hosts_total | counter | change | breakers of hosts: opened, closed; calls queued for a host's limit |
 | edgewise_token_renewals_total | counter | outcome | tokens of authorizations: ok, revoked, refused, unavailable |
-| edgewise_broker_errors_total | counter | operation | failures of the broker: enqueue, fetch, ack, requeue, inspect |
+| edgewise_broker_errors_total | counter | operation | of the broker: enqueue, fetch, ack, requeue, inspect, rate |
 | edgewise_duty_seconds | histogram | duty | how long a duty of the scheduler took |
 | edgewise_duty_errors_total | counter | duty | duties that failed and will be tried again |
 | edgewise_retention_days_total | counter | outcome | looks at a day past retention: dropped, rewritten, nothing, busy |

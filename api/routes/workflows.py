@@ -151,6 +151,7 @@ async def update_workflow(call: Call) -> web.Response:
     _, raw = await read_definition(call.request)
     async with call.writing() as connection:
         row = await workflow_saving.update(connection, call, workflow_id, raw)
+    call.services.webhooks.forget(row.webhook_token_hash)
     return _answer(call, 200, row).response()
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, TypedDict
 
-import msgspec
-
 from shared.nodes.base import Kind, NodeType, Outcome, TriggerContext
+from shared.nodes.webhook_rules import Rules, faults
 from shared.states import TriggerType
+from shared.templates.fields import Rendering
 
 #: The names under which the output holds the body.
 _BODY: Final = ("webhook_payload", "body")
@@ -17,18 +17,22 @@ _some: Final[Any] = TypedDict
 _PAYLOAD: Final = dict.fromkeys(("headers", "query", "method", "received_at"), Any)
 
 
-class Data(msgspec.Struct, forbid_unknown_fields=True):
-    """A webhook trigger has nothing to configure; its URL is made when the workflow is saved."""
-
-
-class WebhookTrigger(NodeType[Data]):
+class WebhookTrigger(NodeType[Rules]):
     """Output ``{run_id, trigger_type, webhook_payload, body, headers, query, method, received_at}``."""
 
     component_id = "webhook_trigger"
     title = "Webhook trigger"
     kind = Kind.TRIGGER
-    data_type = Data
-    example: ClassVar[Mapping[str, Any]] = {}
+    data_type = Rules
+    example: ClassVar[Mapping[str, Any]] = {"dedupe": "{{ body.id }}", "rate_limit": {"per_second": 10, "burst": 50}}
+
+    def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:  # noqa: ARG002 — the same for all
+        """Its templates are about a request, and rendered by the api before there is a run."""
+        return dict.fromkeys(Rules.__struct_fields__, Rendering.NONE)
+
+    def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See `NodeType.check`."""
+        return list(faults(data))
 
     def payload_type(self, paths: Iterable[Sequence[object]]) -> Any:
         """The members of the body that are named; all of it if it is read as a whole, or its size, first or last is."""
@@ -44,7 +48,7 @@ class WebhookTrigger(NodeType[Data]):
         body = _some("body", names, total=False)
         return _some("payload", {**_PAYLOAD, "webhook_payload": body}, total=False)
 
-    def trigger(self, data: Data, context: TriggerContext) -> Outcome:  # noqa: ARG002 — nothing to configure
+    def trigger(self, data: Rules, context: TriggerContext) -> Outcome:  # noqa: ARG002 — they have done their work
         """The request; for a run started in another way its payload stands as the body of a request without headers."""
         payload = dict(context.payload)
         if context.trigger_type != TriggerType.WEBHOOK:

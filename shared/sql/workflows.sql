@@ -17,8 +17,8 @@ RETURNING created_at, updated_at;
 -- name: add_version
 -- The immutable source and plan of a version.
 INSERT INTO workflow_versions (workspace_id, workflow_id, version, nodes, edges, settings, plan, plan_format, created_by,
-                               run_timeout)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce(($6::text::json ->> 'run_timeout')::integer, 3600));
+                               run_timeout, webhook)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce(($6::text::json ->> 'run_timeout')::integer, 3600), $10);
 
 -- name: get
 -- A workflow with the graph of its current version.
@@ -78,10 +78,16 @@ RETURNING created_at, updated_at;
 -- Gone for every caller at once; the scheduler removes the rows in batches.
 UPDATE workflows SET deleted_at = now(), is_active = false, next_run_at = NULL WHERE id = $1 AND workspace_id = $2;
 
--- name: by_token
--- What a webhook token leads to.
-SELECT id, workspace_id, is_active, trigger_component, trigger_node FROM workflows
-WHERE webhook_token_hash = $1 AND deleted_at IS NULL;
+-- name: by_tokens
+-- What webhook tokens lead to, those too that were rotated and still work; nothing for those that nobody has.
+SELECT t.hash, w.id, w.workspace_id, w.is_active, w.trigger_component, v.webhook
+FROM unnest($1::bytea[]) AS t (hash)
+CROSS JOIN LATERAL (
+    SELECT * FROM workflows WHERE webhook_token_hash = t.hash AND deleted_at IS NULL
+    UNION ALL
+    SELECT * FROM workflows WHERE previous_token_hash = t.hash AND previous_token_until > now() AND deleted_at IS NULL
+) AS w
+JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = w.version;
 
 -- name: target
 -- What must be known of a workflow to start it.

@@ -1,5 +1,6 @@
 """Workflows and their immutable versions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -49,7 +50,11 @@ class WorkflowRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Version(NamedTuple):
-    """The source and the plan of one version, all JSON text but the format and the author."""
+    """The source and the plan of one version, all JSON text but the format and the author.
+
+    Attributes:
+        webhook: what its webhook trigger asks of requests; None for nothing.
+    """
 
     workspace_id: UUID
     workflow_id: UUID
@@ -60,6 +65,7 @@ class Version(NamedTuple):
     plan: str
     plan_format: int
     created_by: str
+    webhook: str | None
 
 
 class Target(NamedTuple):
@@ -70,6 +76,21 @@ class Target(NamedTuple):
     is_active: bool
     trigger_component: str
     trigger_node: str
+
+
+class Webhook(NamedTuple):
+    """What a webhook token leads to.
+
+    Attributes:
+        rules: what its trigger asks of requests, JSON text (`shared.nodes.webhook_rules`); None for nothing.
+    """
+
+    token_hash: bytes
+    id: UUID
+    workspace_id: UUID
+    is_active: bool
+    trigger_component: str
+    rules: str | None
 
 
 class Filters(NamedTuple):
@@ -138,10 +159,9 @@ async def mark_deleted(connection: Connection, workspace_id: UUID, workflow_id: 
     await connection.execute(_SQL["mark_deleted"], workflow_id, workspace_id)
 
 
-async def by_token(connection: Connection, token_hash: bytes) -> Target | None:
-    """What the webhook token with this SHA-256 leads to, in whichever workspace."""
-    record = await connection.fetchrow(_SQL["by_token"], token_hash)
-    return None if record is None else Target(*record)
+async def by_tokens(connection: Connection, hashes: Sequence[bytes]) -> list[Webhook]:
+    """What the webhook tokens with these SHA-256 lead to, in whichever workspace; nothing for those nobody has."""
+    return [Webhook(*record) for record in await connection.fetch(_SQL["by_tokens"], hashes)]
 
 
 async def target(connection: Connection, workspace_id: UUID, workflow_id: UUID) -> Target | None:

@@ -83,8 +83,9 @@ def example_of(component: str) -> tuple[NodeType[Any], dict[str, Any]]:
 
 def templated_field(node_type: NodeType[Any]) -> str | None:
     """A field of the example that takes templates, if the type has one."""
-    fields = fields_of(node_type.data_type)
-    found = [name for name in node_type.example if rendering_of(fields[name].annotation) is not Rendering.NONE]
+    fields, chosen = fields_of(node_type.data_type), node_type.renderings(node_type.example)
+    renderings = {name: chosen.get(name, rendering_of(fields[name].annotation)) for name in node_type.example}
+    found = [name for name, rendering in renderings.items() if rendering is not Rendering.NONE]
     return found[0] if found else None
 
 

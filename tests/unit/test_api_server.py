@@ -10,7 +10,7 @@ from aiohttp import web
 
 from api.bodies import read
 from api.server import Limits, Runner
-from api.webhook_payload import read_payload
+from api.webhook_payload import compose
 
 _FOR_EVER = 3600.0
 _SHORT = 0.05
@@ -26,7 +26,7 @@ async def _body(request: web.Request) -> web.Response:
 
 
 async def _form(request: web.Request) -> web.Response:
-    return web.Response(text=await read_payload(request, 1000, "now"))
+    return web.Response(text=await compose(request, await read(request, 1000), "now"))
 
 
 @pytest.fixture

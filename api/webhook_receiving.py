@@ -1,0 +1,125 @@
+"""A webhook request from its token to its answer: what its webhook asks is asked in this order.
+
+Who may not come is told before anything is read; a signature comes before everything that a stranger could use up
+(the rate, a dedupe key) or learn from (a handshake).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from api.bodies import read
+from api.call import Call
+from api.client_address import client_address, lies_in
+from api.moments import stamp
+from api.short import ShortAnswer
+from api.webhook_payload import compose
+from api.webhook_responses import graph_handshake, own_response, slack_handshake
+from api.webhook_rules import dedupe_key
+from api.webhook_signatures import verify
+from api.webhook_targets import Hook, hash_token
+from shared.errors import (
+    ConflictError,
+    EdgewiseError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    SignatureError,
+    UnavailableError,
+)
+from shared.ids import Prefix, encode
+from shared.ingest import Accepted, Trigger
+from shared.metrics import WEBHOOK_REQUESTS
+from shared.states import TriggerType
+
+#: Outcomes: accepted, repeated, handshake, these, and invalid; limited is by the backlog, rate_limited by the webhook.
+_ACCEPTED: Final = WEBHOOK_REQUESTS.labels("accepted")
+_REPEATED: Final = WEBHOOK_REQUESTS.labels("repeated")
+_HANDSHAKE: Final = WEBHOOK_REQUESTS.labels("handshake")
+_OUTCOMES: Final[Mapping[type[EdgewiseError], str]] = {
+    NotFoundError: "not_found",
+    ConflictError: "inactive",
+    SignatureError: "unsigned",
+    PermissionDeniedError: "forbidden",
+    RateLimitedError: "limited",
+    UnavailableError: "unavailable",
+}
+_RATE: Final = "webhook_rate_limit"
+
+
+async def receive(call: Call) -> web.Response:
+    """Start the run of a webhook request; 202 means durable.
+
+    Raises:
+        EdgewiseError: if it starts none; counted by its outcome.
+    """
+    token = call.request.match_info["token"]
+    token_hash = hash_token(token)
+    webhooks = call.services.webhooks
+    try:
+        hook = webhooks.remembered(token_hash) or await webhooks.find(token, token_hash)
+        return await _received(call, hook, token, token_hash)
+    except EdgewiseError as error:
+        WEBHOOK_REQUESTS.labels(outcome_of(error)).inc()
+        raise
+
+
+def outcome_of(error: EdgewiseError) -> str:
+    """What a request that was refused counts as."""
+    return "rate_limited" if error.code == _RATE else _OUTCOMES.get(type(error), "invalid")
+
+
+async def _received(call: Call, hook: Hook, token: str, token_hash: bytes) -> web.Response:
+    request, services, _ = call
+    rules = hook.rules
+    if not hook.is_active:
+        raise ConflictError("workflow_inactive", "The workflow of this webhook is inactive; activate it first.")
+    if rules.networks:
+        _check_address(call, hook)
+    await services.backlog.admit()
+    body = await read(request, services.config.webhook_max_bytes)
+    if rules.handshake == "microsoft_graph" and (shaken := graph_handshake(request)) is not None:
+        return _shaken(shaken)
+    if rules.signature is not None:
+        verify(rules.signature, request.headers, body, hook.secrets, services.clock.time())
+    if rules.rate_limit is not None:
+        await services.rates.admit(hook.id, rules.rate_limit)
+    if rules.handshake == "slack" and (shaken := slack_handshake(body)) is not None:
+        return _shaken(shaken)
+    secret_header = "" if rules.signature is None else rules.signature.header
+    payload = await compose(request, body, stamp(services.clock.now()), secret_header=secret_header)
+    key = dedupe_key(rules, request, payload) if rules.dedupes else None
+    trigger = Trigger(hook.id, TriggerType.WEBHOOK, payload, call.request_id, call.traceparent, token_hash)
+    accepted = await _accept(call, trigger if key is None else trigger._replace(dedupe_key=key), token)
+    (_REPEATED if accepted.is_repeat else _ACCEPTED).inc()
+    return _answer(hook, accepted, payload)
+
+
+def _check_address(call: Call, hook: Hook) -> None:
+    address = client_address(call.request, call.services.trusted_proxies)
+    if address is None or not lies_in(address, hook.rules.networks):
+        raise PermissionDeniedError("address_not_allowed", "This webhook takes requests from other addresses only.")
+
+
+async def _accept(call: Call, trigger: Trigger, token: str) -> Accepted:
+    accepted = await call.services.ingest.accept(trigger)
+    if accepted is None:
+        # What was remembered is stale: looking again says how.
+        token_hash = trigger.token_hash or b""
+        now = await call.services.webhooks.find(token, token_hash)
+        what = "changed just now; repeat the request" if now.is_active else "is inactive; activate it first"
+        raise ConflictError("workflow_inactive", f"The workflow of this webhook {what}.")
+    return accepted
+
+
+def _answer(hook: Hook, accepted: Accepted, payload: str) -> web.Response:
+    run_id = encode(Prefix.RUN, accepted.run_id)
+    if hook.rules.response is not None and (own := own_response(hook.rules, payload, run_id)) is not None:
+        return own
+    return ShortAnswer(202, b'{"run_id":"%s"}' % run_id.encode())
+
+
+def _shaken(answer: web.Response) -> web.Response:
+    _HANDSHAKE.inc()
+    return answer

@@ -1,0 +1,114 @@
+"""The rules of one webhook, ready to be held against requests; and what templates about a request come to."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import ip_network
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from api.client_address import Network
+from shared import jsontext
+from shared.errors import StepFailedError
+from shared.log import get
+from shared.nodes.webhook_rules import DEDUPE_HEADERS, RateLimit, Response, Rules, Signature
+from shared.templates.fields import Rendering, renderer
+
+_log = get(__name__)
+#: Characters of a header's value that stand in a dedupe key as they are; of a longer one its digest does.
+_READABLE: Final = 200
+
+
+class Ready(NamedTuple):
+    """Rules whose ranges and templates are parsed; None for what is not asked.
+
+    Attributes:
+        dedupes: whether repeats are looked for at all.
+        dedupe_text: gives the text of the template that makes a repeat.
+        response_body: gives the body of the response.
+    """
+
+    signature: Signature | None
+    rate_limit: RateLimit | None
+    networks: tuple[Network, ...]
+    handshake: str | None
+    dedupes: bool
+    dedupe_text: Callable[[Any], Any] | None
+    response: Response | None
+    response_body: Callable[[Any], Any] | None
+
+
+def ready(rules: Rules) -> Ready:
+    """Make rules ready.
+
+    Raises:
+        ValueError: if they are none that could be saved.
+    """
+    signature, dedupe, response = rules.signature, rules.dedupe, rules.response
+    implied = "slack" if signature is not None and signature.scheme == "slack" else None
+    return Ready(
+        signature,
+        rules.rate_limit,
+        tuple(ip_network(text) for text in rules.allowed_ips or ()),
+        rules.handshake or implied,
+        dedupe is not False,
+        renderer(dedupe, "dedupe", Rendering.TEXT) if isinstance(dedupe, str) else None,
+        response,
+        renderer(response.body, "response.body", Rendering.VALUE) if response is not None else None,
+    )
+
+
+#: What a webhook without any configuration asks.
+USUAL: Final = ready(Rules())
+
+
+@lru_cache(maxsize=1024)
+def parsed(text: str) -> Ready:
+    """The rules that a version of a workflow keeps.
+
+    Raises:
+        ValueError: if they are none that could be saved.
+    """
+    return ready(msgspec.convert(jsontext.decode(text), Rules))
+
+
+def dedupe_key(rules: Ready, request: web.Request, payload: str) -> str | None:
+    """What a repeat of a request has in common with it; None if nothing tells.
+
+    A template that fails, or gives nothing, tells nothing: a run too many is better than a request that is lost.
+    """
+    if rules.dedupe_text is not None:
+        return _of_template(rules.dedupe_text, request, payload)
+    for name in DEDUPE_HEADERS:
+        value = request.headers.get(name)
+        if value:
+            return f"{name.lower()}:{_short(value)}"
+    return None
+
+
+def _of_template(render: Callable[[Any], Any], request: web.Request, payload: str) -> str | None:
+    scope = scope_of(payload)
+    # As they came: redacted, all signatures would be one.
+    scope["headers"] = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        text = str(render(scope)).strip()
+    except StepFailedError as error:
+        _log.info("a dedupe template failed; the request counts as new", error=str(error)[:200])
+        return None
+    return f"template:{_digest(text)}" if text else None
+
+
+def scope_of(payload: str, **more: Any) -> dict[str, Any]:
+    """What templates about a request see."""
+    scope: dict[str, Any] = jsontext.decode(payload)
+    return {**scope, "body": scope["webhook_payload"], **more}
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _READABLE and value.isascii() and value.isprintable() else _digest(value)
+
+
+def _digest(text: str) -> str:
+    return "sha256 " + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,356 @@
+"""What webhooks ask of requests, and answer them with: over HTTP, against a real database and broker."""
+
+import asyncio
+import hmac
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prometheus_client import REGISTRY
+
+from api import webhook_targets
+from shared.store.vault import secret_context
+from tests.api_client import PUBLIC_URL, Answer, ApiClient, node
+
+SECRET = "the secret that GitHub knows"
+
+
+def definition(**data: Any) -> dict[str, Any]:
+    """Nodes of a workflow whose webhook trigger has this data."""
+    return {"nodes": [node("n1", "webhook_trigger", **data), node("n2", "text_transform", template="x")]}
+
+
+async def hook(api: ApiClient, **data: Any) -> tuple[dict[str, Any], str]:
+    """A saved workflow and the path of its webhook."""
+    made = await api.create(**definition(**data))
+    return made, made["webhook_url"].removeprefix(PUBLIC_URL)
+
+
+async def keep_secret(api: ApiClient, workflow: dict[str, Any], name: str, secret: str) -> UUID:
+    """Put a secret into the vault of a workflow's workspace."""
+    services = api.api.services
+    item = services.mint.uuid()
+    blob = services.keys.encrypt(secret.encode(), context=secret_context(item))
+    async with services.pool.acquire() as connection:
+        await connection.execute(
+            "INSERT INTO vault_items (id, workspace_id, name, secret) SELECT $1, workspace_id, $2, $3 FROM workflows"
+            " LIMIT 1",
+            item,
+            name,
+            blob,
+        )
+    return item
+
+
+async def send(api: ApiClient, path: str, body: Any = b"{}", **headers: str) -> Answer:
+    """Send a request as a stranger."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return await api.call("POST", path, token="", data=data, headers={"Content-Type": "application/json", **headers})
+
+
+def told(answer: Answer) -> tuple[int, str]:
+    """Status and code of a refusal."""
+    return answer.status, answer.json["code"]
+
+
+def github(body: bytes, secret: str = SECRET) -> str:
+    """GitHub's signature."""
+    return "sha256=" + hmac.new(secret.encode(), body, "sha256").hexdigest()
+
+
+async def runs(api: ApiClient) -> int:
+    """How many runs there are."""
+    async with api.api.services.pool.acquire() as connection:
+        count: int = await connection.fetchval("SELECT count(*) FROM runs")
+    return count
+
+
+def counted(outcome: str) -> float:
+    """Requests with this outcome so far."""
+    return REGISTRY.get_sample_value("edgewise_webhook_requests_total", {"outcome": outcome}) or 0.0
+
+
+async def test_only_what_is_signed_starts_a_run(api: ApiClient) -> None:
+    """A wrong, a missing and another body's signature are 401 with a challenge, and start none."""
+    made, path = await hook(api, signature={"scheme": "github", "secret": "{{ vault.github_secret }}"})
+    await keep_secret(api, made, "github_secret", SECRET)
+    before = counted("unsigned")
+    body = b'{"zen": "Keep it logically awesome."}'
+    refused = await send(api, path, body, **{"X-Hub-Signature-256": github(b"{}")})
+    assert told(refused) == (401, "signature_wrong")
+    assert refused.headers["WWW-Authenticate"] == "Signature"
+    assert told(await send(api, path, body)) == (401, "signature_missing")
+    assert (await runs(api), counted("unsigned") - before) == (0, 2)
+    assert (await send(api, path, body, **{"X-Hub-Signature-256": github(body)})).status == 202
+    assert await runs(api) == 1
+
+
+async def test_a_secret_is_read_anew_every_second(make_api: Any) -> None:
+    """One that is not there is 503 with Retry-After; once it is, and once it was changed, the new one counts."""
+    api: ApiClient = await make_api()
+    made, path = await hook(api, signature={"scheme": "github", "secret": "github_secret"})
+    answer = await send(api, path, **{"X-Hub-Signature-256": github(b"{}")})
+    assert told(answer) == (503, "webhook_secret_missing")
+    assert answer.headers["Retry-After"] == "60"
+    item = await keep_secret(api, made, "github_secret", SECRET)
+
+    async def status(secret: str) -> int:
+        return (await send(api, path, **{"X-Hub-Signature-256": github(b"{}", secret)})).status
+
+    async with asyncio.timeout(3):
+        while await status(SECRET) != 202:
+            pass
+    services = api.api.services
+    blob = services.keys.encrypt(b"another", context=secret_context(item))
+    async with services.pool.acquire() as connection:
+        await connection.execute("UPDATE vault_items SET secret = $1", blob)
+    async with asyncio.timeout(1.5):
+        while await status("another") != 202:
+            pass
+    assert await status(SECRET) == 401
+    async with services.pool.acquire() as connection:
+        await connection.execute("UPDATE vault_items SET expires_at = now()")
+    async with asyncio.timeout(1.5):
+        while await status("another") != 503:
+            pass
+
+
+async def test_a_form_is_signed_as_it_came(api: ApiClient) -> None:
+    """The signature of a multipart body is one of its bytes, and its fields are read all the same."""
+    made, path = await hook(
+        api, signature={"scheme": "hmac", "secret": "the-item", "header": "X-Seal", "prefix": "v1="}
+    )
+    await keep_secret(api, made, "the-item", SECRET)
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b\r\nContent-Disposition: form-data; name="f";'
+        b' filename="x.bin"\r\nContent-Type: application/octet-stream\r\n\r\n' + b"\x00\xff" * 50_000 + b"\r\n--b--\r\n"
+    )
+    seal = "v1=" + hmac.new(SECRET.encode(), body, "sha256").hexdigest()
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "X-Seal": seal}
+    answer = await api.call("POST", path, token="", data=body, headers=headers)
+    assert answer.status == 202, answer.body
+    payload = (await api.call("GET", f"/workflows/runs/{answer.json['run_id']}")).json["trigger_payload"]
+    assert payload["webhook_payload"]["a"] == "1"
+    assert len(payload["webhook_payload"]["f"]["base64"]) == 133_336
+    assert payload["headers"]["x-seal"] == "[redacted]"
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "webhook-id", "X-GitHub-Delivery"])
+async def test_a_repeat_is_answered_with_the_first_run(make_api: Any, header: str) -> None:
+    """By its header, whichever api process it comes to; another value and another header are no repeat."""
+    one, two = await make_api(), await make_api()
+    _, path = await hook(one)
+    before = counted("repeated")
+    first = await send(one, path, {"n": 1}, **{header: "d-1"})
+    again = await send(two, path, {"n": 2}, **{header: "d-1"})
+    assert (first.status, again.status, again.json) == (202, 202, first.json)
+    assert counted("repeated") - before == 1
+    others = [
+        await send(two, path, **{header: "d-2"}),
+        await send(two, path, **{header: "d-1" * 200}),
+        await send(two, path, **{header: "d-1" * 201}),
+        await send(two, path, **{"X-Delivery": "d-1"}),
+        await send(two, path, **{header: ""}),
+    ]
+    assert len({answer.json["run_id"] for answer in [first, *others]}) == 6
+
+
+async def test_a_template_tells_what_is_a_repeat(api: ApiClient) -> None:
+    """Its text does; where it fails or is empty the request is new. Headers are not redacted for it."""
+    _, path = await hook(api, dedupe="{{ body.id }}/{{ headers.x-signature | default: '' }}")
+    same = [await send(api, path, {"id": 1, "n": n}, **{"Idempotency-Key": str(n)}) for n in range(2)]
+    others = [
+        await send(api, path, {"id": 2}),
+        await send(api, path, {"id": 1}, **{"X-Signature": "a"}),
+        await send(api, path, {"id": 1}, **{"X-Signature": "b"}),
+        await send(api, path, {"none": 1}),
+        await send(api, path, {"none": 1}),
+    ]
+    assert same[0].json == same[1].json
+    assert len({answer.json["run_id"] for answer in [same[0], *others]}) == 6
+    async with api.api.services.pool.acquire() as connection:
+        keys = [row["key"] for row in await connection.fetch("SELECT key FROM dedupe")]
+    assert all(key.startswith("template:sha256 ") for key in keys)
+
+
+async def test_dedupe_can_be_switched_off(api: ApiClient) -> None:
+    """Then every request makes a run."""
+    _, path = await hook(api, dedupe=False)
+    answers = [await send(api, path, **{"Idempotency-Key": "same"}) for _ in range(3)]
+    assert len({answer.json["run_id"] for answer in answers}) == 3
+
+
+async def test_only_listed_addresses_may_come(make_api: Any) -> None:
+    """Others are 403 before anything is read; a header that says another address is not believed, a proxy's is."""
+    api: ApiClient = await make_api()
+    _, here = await hook(api, allowed_ips=["127.0.0.1", "2001:db8::/32"])
+    _, elsewhere = await hook(api, allowed_ips=["203.0.113.0/24"])
+    assert (await send(api, here)).status == 202
+    forwarded = {"X-Forwarded-For": "203.0.113.9"}
+    assert told(await send(api, elsewhere, **forwarded)) == (403, "address_not_allowed")
+    proxied: ApiClient = await make_api(trusted_proxies="127.0.0.0/8")
+    assert (await send(proxied, elsewhere, **forwarded)).status == 202
+    assert told(await send(proxied, here, **forwarded)) == (403, "address_not_allowed")
+    assert told(await send(proxied, elsewhere, **{"X-Forwarded-For": "203.0.113.9, 192.0.2.1"}))[0] == 403
+
+
+async def test_a_rate_holds_over_all_processes(make_api: Any) -> None:
+    """The burst is taken, what comes after it is 429 with Retry-After, at two processes as at one."""
+    apis = [await make_api(), await make_api()]
+    _, path = await hook(apis[0], rate_limit={"per_second": 0.1, "burst": 8})
+    _, free = await hook(apis[0])
+    answers = await asyncio.gather(*(send(apis[n % 2], path) for n in range(24)))
+    assert sorted(answer.status for answer in answers) == [202] * 8 + [429] * 16
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert told(refused) == (429, "webhook_rate_limit")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 10
+    assert (await send(apis[0], free)).status == 202
+
+
+async def test_a_rate_holds_without_redis(make_api: Any) -> None:
+    """Each process keeps it by itself, and 202 is 202."""
+    api: ApiClient = await make_api(broker_url="redis://127.0.0.1:1/0")
+    _, path = await hook(api, rate_limit={"per_second": 0.1, "burst": 3})
+    answers = [await send(api, path) for _ in range(5)]
+    assert [answer.status for answer in answers] == [202] * 3 + [429] * 2
+
+
+async def test_the_response_is_the_author_s(api: ApiClient) -> None:
+    """Status, body and type, with what the request and the run are; no browser takes it for a page."""
+    body = {"ok": True, "run": "{{ run_id }}", "echo": "{{ body.n }}", "how": "{{ method }}"}
+    _, path = await hook(api, response={"status": 200, "body": body})
+    answer = await send(api, path, {"n": [1, 2]})
+    assert answer.status == 200
+    assert answer.json == {"ok": True, "run": answer.json["run"], "echo": [1, 2], "how": "POST"}
+    assert answer.json["run"].startswith("fl_run_")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    _, text = await hook(api, response={"status": 201, "body": "<b>{{ query.q }}</b>", "content_type": "text/html"})
+    answer = await send(api, f"{text}?q=%00%F0%9F%98%80")
+    assert (answer.status, answer.body) == (201, b"<b>\x00\xf0\x9f\x98\x80</b>")
+    assert answer.headers["Content-Type"] == "text/html"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    _, empty = await hook(api, response={"status": 204})
+    answer = await send(api, empty)
+    assert (answer.status, answer.body) == (204, b"")
+
+
+async def test_a_response_that_fails_leaves_the_run_as_it_is(api: ApiClient) -> None:
+    """The caller gets the usual answer, for the run is there."""
+    _, path = await hook(api, response={"body": "{{ body.n.m }}"})
+    answer = await send(api, path, {"n": 1})
+    assert (answer.status, await runs(api)) == (202, 1)
+    assert set(answer.json) == {"run_id"}
+
+
+async def test_slack_s_challenge_is_answered_when_it_is_signed(api: ApiClient) -> None:
+    """It starts no run; an unsigned one is 401, and an event of Slack's starts one."""
+    made, path = await hook(api, signature={"scheme": "slack", "secret": "the-item"})
+    await keep_secret(api, made, "the-item", SECRET)
+    now = str(int(api.api.services.clock.time()))
+
+    async def ask(value: Any, secret: str = SECRET) -> Answer:
+        body = json.dumps(value).encode()
+        signature = hmac.new(secret.encode(), b"v0:" + now.encode() + b":" + body, "sha256").hexdigest()
+        headers = {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": f"v0={signature}"}
+        return await send(api, path, body, **headers)
+
+    asked = {"type": "url_verification", "token": "x", "challenge": "<3eZbrw1a>"}
+    answer = await ask(asked)
+    assert (answer.status, answer.json) == (200, {"challenge": "<3eZbrw1a>"})
+    assert answer.headers["Content-Type"] == "application/json"
+    assert told(await ask(asked, "wrong")) == (401, "signature_wrong")
+    assert told(await ask({**asked, "challenge": "x" * 5000})) == (400, "handshake_invalid")
+    assert await runs(api) == 0
+    assert (await ask({"type": "event_callback"})).status == 202
+    assert (await ask(["url_verification"])).status == 202
+
+
+async def test_microsoft_graph_gets_its_token_back(api: ApiClient) -> None:
+    """As plain text that no browser makes a page of, within limits; a notification starts a run."""
+    _, path = await hook(api, handshake="microsoft_graph")
+    asked = "Validation: Testing client application reachability for subscription Request-Id: 1-2"
+    answer = await api.call("POST", path, token="", params={"validationToken": asked})
+    assert (answer.status, answer.body.decode()) == (200, asked)
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    answer = await api.call("POST", path, token="", params={"validationToken": "<script>alert(1)</script>"})
+    assert b"<" not in answer.body
+    for token in ("", "x" * 1025, "a\r\nb"):
+        answer = await api.call("POST", path, token="", params={"validationToken": token})
+        assert told(answer) == (400, "handshake_invalid")
+    assert await runs(api) == 0
+    assert (await send(api, path, {"value": []})).status == 202
+    _, plain = await hook(api)
+    assert (await api.call("POST", plain, token="", params={"validationToken": "x"})).status == 202
+
+
+async def test_rules_are_checked_when_they_are_saved(api: ApiClient) -> None:
+    """Every fault at once, each with its path."""
+    data = {
+        "signature": {"scheme": "hmac", "secret": "ab", "colour": 1},
+        "dedupe": "{{ n2.x }}",
+        "rate_limit": {"per_second": -1},
+        "response": {"status": 302},
+        "handshake": "paypal",
+    }
+    answer = await api.call("POST", "/workflows/validate", {"name": "x", "edges": [], **definition(**data)})
+    paths = {fault["path"].removeprefix("nodes[0].data.") for fault in answer.json["details"]}
+    assert paths >= {"signature.secret", "signature.colour", "rate_limit.per_second", "response.status", "handshake"}
+    for bad, path in (
+        ({"signature": {"scheme": "hmac", "secret": "abc"}}, "signature.header"),
+        ({"signature": {"scheme": "stripe", "secret": "abc", "algorithm": "sha1"}}, "signature.algorithm"),
+        ({"signature": {"scheme": "stripe", "secret": "{{ body.x }}"}}, "signature.secret"),
+        ({"signature": "{{ body.x }}"}, "signature"),
+        ({"dedupe": "constant"}, "dedupe"),
+        ({"dedupe": "{{ n2.x }}"}, "dedupe"),
+        ({"dedupe": "{{ body"}, "dedupe"),
+        ({"response": {"body": {"a": ["{{ vault.x }}"]}}}, "response.body.a[0]"),
+        ({"response": {"status": "{{ body.x }}"}}, "response.status"),
+        ({"response": {"status": 204, "body": "x"}}, "response.body"),
+        ({"response": {"content_type": "text/plain\r\nX: y"}}, "response.content_type"),
+        ({"allowed_ips": ["10.0.0.1/8"]}, "allowed_ips[0]"),
+        ({"allowed_ips": []}, "allowed_ips"),
+        ({"handshake": "slack"}, "handshake"),
+    ):
+        answer = await api.call("POST", "/workflows", {"name": "x", "edges": [], **definition(**bad)})
+        assert answer.status == 422
+        told_of = [fault["path"] for fault in answer.json["errors"] if "n2" not in fault["message"] or path == "dedupe"]
+        assert f"nodes[0].data.{path}" in told_of, answer.body
+
+
+async def test_rules_that_are_changed_count_at_once_here(make_api: Any) -> None:
+    """In the process that saved them, and everywhere within a second; runs of before keep theirs."""
+    one, two = await make_api(), await make_api()
+    made, path = await hook(one)
+    assert (await send(one, path)).status == (await send(two, path)).status == 202
+    changed = definition(allowed_ips=["203.0.113.0/24"])["nodes"]
+    saved = await one.call("PUT", f"/workflows/{made['id']}", {"nodes": changed})
+    assert saved.json["nodes"] == changed
+    assert (await send(one, path)).status == 403
+    async with asyncio.timeout(1.2):
+        while (await send(two, path)).status != 403:
+            pass
+
+
+async def test_unknown_tokens_cost_few_queries(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that nobody has share look-ups and are remembered; a token that is given out works at once."""
+    looked: list[int] = []
+    known = webhook_targets.workflows.by_tokens
+
+    async def by_tokens(connection: Any, hashes: Any) -> Any:
+        looked.append(len(hashes))
+        return await known(connection, hashes)
+
+    monkeypatch.setattr(webhook_targets.workflows, "by_tokens", by_tokens)
+    paths = [f"/workflows/webhooks/whsec_{number:043}" for number in range(100)]
+    for _ in range(2):
+        answers = await asyncio.gather(*(send(api, path) for path in paths))
+        assert {told(answer) for answer in answers} == {(404, "webhook_not_found")}
+    assert sum(looked) == 100
+    assert len(looked) < 60
+    looked.clear()
+    assert (await send(api, "/workflows/webhooks/" + "x" * 300)).status == 404
+    assert looked == []
+    for _ in range(3):
+        _, path = await hook(api)
+        assert (await send(api, path)).status == 202
