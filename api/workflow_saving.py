@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from api import workflow_links
+from api import workflow_links, workflow_vault
 from api.call import Call, found
 from api.webhook_targets import TRIGGER_COMPONENT, hash_token
 from api.workflow_draft import Base, Draft, base_of, draft
@@ -35,7 +35,8 @@ async def validate(call: Call, raw: Mapping[str, Any]) -> list[Fault]:
     async with call.reading() as connection:
         _, more = await _authorization(connection, call, made, lock=False)
         _, wrong = await workflow_links.check(connection, call, made, raw, None, lock=False)
-    return faults + more + wrong
+        _, unknown = await workflow_vault.check(connection, call, made, raw, lock=False)
+    return faults + more + wrong + unknown
 
 
 async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> WorkflowRow:
@@ -47,11 +48,13 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
     made, faults = await _draft(call, raw, None)
     authorization_id, more = await _authorization(connection, call, made, lock=True)
     links, wrong = await workflow_links.check(connection, call, made, raw, None, lock=True)
-    _refuse(faults + more + wrong)
+    items, unknown = await workflow_vault.check(connection, call, made, raw, lock=True)
+    _refuse(faults + more + wrong + unknown)
     row = await _row(connection, call, made, authorization_id, None)
     saved = await workflows.add(connection, row, _version(call, row, made))
     await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
     await workflow_links.store(connection, call, saved.id, links)
+    await workflow_vault.store(connection, call, saved.id, items)
     await _audit(connection, call, "workflow.create", None, saved)
     return saved
 
@@ -68,13 +71,15 @@ async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Map
     made, faults = await _draft(call, raw, base_of(before))
     authorization_id, more = await _authorization(connection, call, made, lock=True)
     links, wrong = await workflow_links.check(connection, call, made, raw, workflow_id, lock=True)
-    _refuse(faults + more + wrong)
+    items, unknown = await workflow_vault.check(connection, call, made, raw, lock=True)
+    _refuse(faults + more + wrong + unknown)
     if "authorization_id" not in raw:
         authorization_id = before.authorization_id
     row = await _row(connection, call, made, authorization_id, before)
     saved = await workflows.update(connection, row, _version(call, row, made) if row.version > before.version else None)
     await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
     await workflow_links.store(connection, call, saved.id, links)
+    await workflow_vault.store(connection, call, saved.id, items)
     await _audit(connection, call, "workflow.update", before, saved)
     return saved
 

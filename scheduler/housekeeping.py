@@ -11,7 +11,7 @@ from shared.lanes import PRIORITIES
 from shared.metrics import BACKLOG_OLDEST, BACKLOG_STEPS, OPEN_STEPS, POOL_IN_USE
 from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK
 from shared.states import StepStatus
-from shared.store import duties, sweep
+from shared.store import duties, run_secrets, sweep
 from shared.store.duties import Count
 
 _BATCH: Final = 500
@@ -58,6 +58,10 @@ class Housekeeping:
     async def dedupe(self) -> bool:
         """Remove dedupe keys that no trigger is a repeat of any more."""
         return await self._some(sweep.old_dedupe, _KEYS)
+
+    async def run_secrets(self) -> bool:
+        """Remove what runs that have ended had used of the vault."""
+        return await self._some(run_secrets.remove_old, _JOINS)
 
     async def incarnations(self) -> bool:
         """Remove incarnations that have been dead for a day."""

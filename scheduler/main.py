@@ -112,6 +112,7 @@ class Scheduler:
             Duty("gauges", 5.0, keeping.gauges),
             Duty("joins", 5.0, keeping.joins),
             Duty("clock", 30.0, self._sync_clock),
+            Duty("run_secrets", 5.0, keeping.run_secrets),
             Duty("idempotency", _MINUTE, keeping.idempotency),
             Duty("dedupe", 30.0, keeping.dedupe),
             Duty("incarnations", _MINUTE, keeping.incarnations),

@@ -1,7 +1,8 @@
 """Logging: one pipeline for structlog and for the standard library (aiohttp, dramatiq, apscheduler) alike.
 
 JSON lines, or colours on a terminal, on standard error. Every finished line, by whomever, passes `scrubbed`: no webhook
-token, API key or password in a URL is ever written, an access log's or a traceback's included. Events that repeat
+token, API key or password in a URL is ever written, an access log's or a traceback's included; nor is any secret of the
+run whose step is being carried (`shared.redaction`). Events that repeat
 themselves without end are counted instead of written (`shared.floods`), unless somebody is looking closely.
 """
 
@@ -17,6 +18,7 @@ from structlog.typing import Processor
 
 from shared.config import Config
 from shared.floods import Floods, tell_suppressed
+from shared.redaction import of_current
 
 _SECRETS = re.compile(
     r"""\b(whsec_|wfk_)[\w-]+|(?<=://)([^\s:@/"']*):[^\s@/"']+(?=@)|\b([Bb]earer )[\w.~+/=-]+""",
@@ -97,7 +99,7 @@ def _rendering(*, colours: bool) -> list[Processor]:
 
 
 def _scrub_line(_logger: Any, _method: str, line: Any) -> str:
-    return scrubbed(line)
+    return scrubbed(of_current(line))
 
 
 def _json(event: Any, **_options: Any) -> str:

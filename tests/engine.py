@@ -31,10 +31,12 @@ from worker.executor import Executor
 from worker.holdings import Held
 from worker.incarnation import Incarnation
 from worker.plans import Plans
+from worker.secrets import Secrets
 from worker.walk import Tools
 
 mint = Mint()
-LINKS = Links(parse_keys(VAULT_KEYS), PUBLIC_URL)
+KEYS = parse_keys(VAULT_KEYS)
+LINKS = Links(KEYS, PUBLIC_URL)
 Effect = Callable[["ProbeData", StepContext], Awaitable[Outcome]]
 Pure = Callable[["ProbeData"], Outcome]
 Graph = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
@@ -203,7 +205,7 @@ class Engine:
             incarnation=self.incarnation,
             capacity=self.capacity,
             announcer=self.mailbox,  # type: ignore[arg-type]
-            tools=Tools(self.clock, mint.uuid, random.Random(1).random, None, LINKS),
+            tools=Tools(self.clock, mint.uuid, random.Random(1).random, None, LINKS, Secrets(pool, KEYS)),
         )
         self.stopped = False
 

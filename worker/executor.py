@@ -249,6 +249,8 @@ class Executor:
             await self._aborted(walk, step, entry.abort, time.monotonic() - began)
             return
         seconds = time.monotonic() - began
+        if walk.blueprint.vault is not None:
+            await walk.look_for_secrets()
         _durations(step.node.component).observe(seconds)
         await self._isolation.turn(walk, lambda: walk.settle(ended, seconds))
 
@@ -279,13 +281,17 @@ class Executor:
                 outputs = await self._reader.context(loaded, blueprint)
             if is_suspect(loaded, blueprint.plan):
                 blueprint = self._isolation.around(blueprint, loaded)
-            return Walk(loaded, blueprint, outputs, self._tools)
+            walk = Walk(loaded, blueprint, outputs, self._tools)
+            if blueprint.vault is not None:
+                await walk.look_for_secrets()
         except DATABASE_ERRORS:
             raise
         except (UnknownNodeTypeError, LookupError) as error:
             _log.warning("step left to another worker", workflow=str(loaded.workflow_id), reason=str(error))
         except Exception:  # noqa: BLE001 — a definition that breaks here must not take its neighbours with it
             _log.exception("step left to another worker", workflow=str(loaded.workflow_id))
+        else:
+            return walk
         return None
 
     async def _admitted(self, walk: Walk, claim_id: UUID) -> bool:

@@ -18,7 +18,7 @@ from shared.errors import StepFailedError
 from shared.graph.catalogue import Kind, Mode
 from shared.graph.plan import Plan, PlanNode
 from shared.metrics import POISON_STEPS
-from shared.nodes.base import CompiledNode, Division, Outcome, StepContext, TriggerContext, Wait, this_clock
+from shared.nodes.base import CompiledNode, Division, Exposed, Outcome, StepContext, TriggerContext, Wait, this_clock
 from shared.store.taken import GIVEN_UP, Loaded
 from shared.texts import BREAKAGES, internal_error
 from worker.holdings import LostError
@@ -123,6 +123,8 @@ class _Apart:
         self.kind = inner.kind
         self.mode = inner.mode
         self.references = inner.references
+        self.vault = inner.vault
+        self.secretive = inner.secretive
         self._node = node
         self._isolation = isolation
         self._loop = asyncio.get_running_loop()
@@ -137,6 +139,10 @@ class _Apart:
         request = self._request("call", scope, context)
         result: Outcome = await self._isolation.perform(request, context.timeout)
         return result
+
+    async def exposes(self, scope: Mapping[str, Any]) -> Exposed:
+        exposed: Exposed = await self._isolation.perform(self._request("exposes", scope, None), 0.0)
+        return exposed
 
     def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
         return self._wait("begin", scope, context)  # type: ignore[no-any-return]

@@ -31,6 +31,7 @@ from worker.holdings import Held
 from worker.incarnation import Incarnation
 from worker.isolation import Isolation
 from worker.plans import Plans
+from worker.secrets import Secrets
 from worker.threads import Threads
 from worker.walk import Tools
 from worker.watchdog import Watchdog
@@ -69,7 +70,8 @@ class Worker:
     def __init__(self, config: Config, pool: asyncpg.Pool, clock: Clock) -> None:
         mint = Mint(clock.milliseconds)
         held = Held()
-        links = Links(parse_keys(config.vault_keys), config.public_url)
+        keys = parse_keys(config.vault_keys)
+        links = Links(keys, config.public_url)
         self._config = config
         self._pool = pool
         self._clock = asyncio.create_task(keep_in_step(clock, pool))
@@ -91,7 +93,7 @@ class Worker:
             incarnation=self.incarnation,
             capacity=self.capacity,
             announcer=self._announcer,
-            tools=Tools(clock, mint.uuid, random.random, self._egress, links),
+            tools=Tools(clock, mint.uuid, random.random, self._egress, links, Secrets(pool, keys)),
             isolation=Isolation(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
             on_answered=self._announcer.answered,
         )

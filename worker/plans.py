@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -35,6 +35,7 @@ class Blueprint(NamedTuple):
         asking: the nodes that wait for answers, if a template could name their links.
         read_payload: decodes what a request brought, as far as templates see it.
         responses: the nodes that answer the request which started a run.
+        vault: the vault items that its nodes read; None if they use no secrets of any kind.
     """
 
     plan: Plan
@@ -45,6 +46,7 @@ class Blueprint(NamedTuple):
     asking: tuple[str, ...] = ()
     read_payload: Callable[[str], Any] = decode
     responses: tuple[str, ...] = ()
+    vault: frozenset[str] | None = None
 
 
 class Plans:
@@ -101,7 +103,17 @@ class Plans:
         asking = self._asking(plan, nodes)
         read_payload = payload_reader(plan, self._registry, settings.get("concurrency_key"))
         responses = self._registry.responses(plan)
-        blueprint = Blueprint(plan, nodes, workflow, finish_branches, serialised_by, asking, read_payload, responses)
+        blueprint = Blueprint(
+            plan,
+            nodes,
+            workflow,
+            finish_branches,
+            serialised_by,
+            asking,
+            read_payload,
+            responses,
+            _vault(nodes.values()),
+        )
         self._kept[key] = blueprint
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
@@ -124,6 +136,11 @@ class Plans:
         if unknown:
             raise UnknownNodeTypeError("unknown_node_type", f"This worker has no node type {', '.join(unknown)}.")
         return {name: self._registry.compile(name, node.component, node.data) for name, node in plan.nodes.items()}
+
+
+def _vault(nodes: Iterable[CompiledNode]) -> frozenset[str] | None:
+    secretive = [node.vault for node in nodes if node.secretive]
+    return frozenset().union(*secretive) if secretive else None
 
 
 def _renders(source: str | None) -> Callable[[Mapping[str, Any]], Any] | None:

@@ -6,7 +6,7 @@ at one item path: an iterator's items are walks of their own.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from shared.graph.model import DONE_HANDLE, ERROR_HANDLE
 from shared.graph.paths import depth
 from shared.graph.plan import PlanNode
 from shared.links import Links
-from shared.nodes.base import Outcome, StepContext
+from shared.nodes.base import CompiledNode, Division, Outcome, StepContext
 from shared.states import RunStatus, StepStatus, TriggerType
 from shared.store.taken import Loaded
 from shared.texts import (
@@ -37,6 +37,7 @@ from shared.texts import (
 from worker.pending import Pending
 from worker.plans import Blueprint
 from worker.scope import Scope
+from worker.secrets import Blanking, Secrets
 
 #: Python looks the members of an enumeration up at 0.1 microseconds each, several times a step.
 _EFFECT: Final = Mode.EFFECT
@@ -48,13 +49,17 @@ _SYNC: Final = TriggerType.SYNC
 
 
 class Tools(NamedTuple):
-    """What walks use: Postgres's clock, fresh ids, random numbers in [0, 1), the outbound client and links of steps."""
+    """What walks use: Postgres's clock, fresh ids, random numbers in [0, 1), the outbound client and links of steps.
+
+    Those of runs that use secrets need `Secrets` too.
+    """
 
     clock: Clock
     new_id: Callable[[], UUID]
     random: Callable[[], float]
     egress: Any
     links: Links
+    secrets: Secrets | None = None
 
 
 class Next(NamedTuple):
@@ -92,6 +97,7 @@ class Walk:
         if self._starts_item:
             around = (*around, loaded.node_id)
         self._iterator = around[-1] if around else None
+        self._blanking: Blanking | None = None
         self._pending: Pending  # of the stretch that is walked, begun by whatever settles a step
 
     def _reset(self) -> None:
@@ -117,8 +123,41 @@ class Walk:
         Raises:
             StepFailedError: if it failed.
         """
-        node = self.plan_node
-        return await self.blueprint.nodes[node.id].call(self._scope.names, self.step_context())
+        node = self.blueprint.nodes[self.plan_node.id]
+        scope = await self._with_vault(node) if node.secretive else self._scope.names
+        return await node.call(scope, self.step_context())
+
+    async def _with_vault(self, node: CompiledNode) -> Mapping[str, Any]:
+        """What the templates of a node see that reads the vault. What it uses is kept before it is used.
+
+        Raises:
+            StepFailedError: if an item is missing, has expired or cannot be read.
+        """
+        values = await self._secrets.values(self.loaded.workspace_id, node.vault)
+        scope = {**self._scope.names, "vault": values}
+        await self._use(values.values(), (await node.exposes(scope)).texts)
+        return scope
+
+    async def _use(self, secrets: Iterable[str], derived: Iterable[str] = ()) -> None:
+        await self._secrets.note(self.loaded.run_id, self.loaded.workspace_id, secrets, derived)
+        await self.look_for_secrets()
+        if self._blanking is not None:
+            self._blanking.check()
+
+    async def _use_one(self, secret: str) -> None:
+        await self._use([secret])
+
+    async def look_for_secrets(self) -> None:
+        """Learn which secrets the run has used by now: they are blanked in whatever is settled from here on."""
+        names = self.blueprint.vault
+        if names is not None:
+            self._blanking = await self._secrets.blanking(self.loaded.run_id, self.loaded.workspace_id, names)
+
+    @property
+    def _secrets(self) -> Secrets:
+        if self._tools.secrets is None:
+            raise LookupError("a run that uses secrets needs them")
+        return self._tools.secrets
 
     def start(self) -> None:
         """Settle the step it came by, unless that is an effect: run it, pass a skip on, end a wait, or start an item.
@@ -292,6 +331,8 @@ class Walk:
 
         def begin() -> None:
             wait = self.blueprint.nodes[node.id].begin(self._scope.names, context)
+            if self._blanking is not None:
+                wait = self._blanking.wait(wait)
             self._pending.wait(node, attempt, wait, self._tools.new_id)
 
         self._try(node, begin)
@@ -302,7 +343,7 @@ class Walk:
         self._attempt_pure(node, self.blueprint.nodes[node.id].resume, self._scope.names, woken)
 
     def _begin_items(self, node: PlanNode) -> None:
-        division = self._try(node, lambda: self.blueprint.nodes[node.id].divide(self._scope.names))
+        division = self._try(node, lambda: self._division(node))
         if division is None:
             return
         if division.items:
@@ -310,6 +351,10 @@ class Walk:
         else:
             nothing = {"results": [], "count": 0, "failed": []}
             self._succeeded(node, self._attempt_of(node), Outcome(nothing, handle=DONE_HANDLE), 0.0)
+
+    def _division(self, node: PlanNode) -> Division:
+        division = self.blueprint.nodes[node.id].divide(self._scope.names)
+        return division if self._blanking is None else self._blanking.division(division)
 
     def _gather(self, node: PlanNode) -> None:
         """An iterator goes on: its items have ended, or one of them has stopped it."""
@@ -337,6 +382,8 @@ class Walk:
         try:
             # What a trigger or an iterator gave out is composed when it is read.
             stored = node.kind is not _TRIGGER and node.mode is not _ITERATE
+            if stored and self._blanking is not None:
+                outcome = self._blanking.outcome(outcome)
             texts = texts_of(outcome, stored=stored)
             progress = graph.end(self.blueprint.plan, node.id, outcome.handle, self._joins)
         except StepFailedError as error:
@@ -358,6 +405,8 @@ class Walk:
     def _failed(
         self, node: PlanNode, attempt: int, error: StepFailedError, seconds: float, *, final: bool = False
     ) -> None:
+        if self._blanking is not None:
+            error = self._blanked(error)
         error, texts = texts_of_failure(error)
         retry = node.settings.retry
         if retry is not None and not final and attempt < retry.max_attempts and error.category in retry.on:
@@ -371,6 +420,12 @@ class Walk:
         else:
             self._pending.record(node, attempt, StepStatus.FAILED, seconds, texts._replace(output=None))
             self._uncaught(node, error)
+
+    def _blanked(self, error: StepFailedError) -> StepFailedError:
+        try:
+            return error if self._blanking is None else self._blanking.failure(error)
+        except BREAKAGES as broken:  # what stands in it is no JSON
+            return internal_error(broken)
 
     def _uncaught(self, node: PlanNode, error: StepFailedError) -> None:
         """A failure that nothing catches: it fails the item it lies in, or the run."""
@@ -394,7 +449,7 @@ class Walk:
         self._pending.queue.extend(progress.ready)
 
     def _context(self, node: PlanNode, attempt: int) -> StepContext:
-        return StepContext(
+        context = StepContext(
             run_id=self._scope.run_id,
             node_id=node.id,
             item=self._item,
@@ -404,3 +459,4 @@ class Walk:
             timeout=node.timeout,
             egress=self._tools.egress and self._tools.egress.of(self.loaded.workspace_id.int),
         )
+        return context if self._blanking is None else msgspec.structs.replace(context, uses_secret=self._use_one)

@@ -186,6 +186,8 @@ async def _result(request: Request, node: CompiledNode) -> msgspec.Struct:
     scope = request.scope or {}
     if request.method == "call":
         result: Any = await _call(request, node, scope)
+    elif request.method == "exposes":
+        result = await node.exposes(scope)
     elif request.method == "trigger":
         result = node.trigger(msgspec.convert(request.context, TriggerContext))
     else:

@@ -155,7 +155,7 @@ def fields_of(context: msgspec.Struct | None) -> dict[str, Any] | None:
     """The fields of a `StepContext` or a `TriggerContext` as a `Request` takes them."""
     if context is None:
         return None
-    names = [name for name in context.__struct_fields__ if name != "egress"]
+    names = [name for name in context.__struct_fields__ if name not in {"egress", "uses_secret"}]
     return {name: msgspec.to_builtins(getattr(context, name)) for name in names}
 
 

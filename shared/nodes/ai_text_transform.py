@@ -10,7 +10,7 @@ from shared.errors import StepFailedError
 from shared.graph.suggest import listed
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.chat_completions import RESERVED, Completion, completion_of, document, endpoint, json_in
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.http_faults import header_faults, url_faults
 from shared.nodes.http_request import Request, headers_of
 from shared.nodes.json_schemas import SchemaFaultError, schema_of
@@ -46,13 +46,13 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     prompt: Text[str]
     system: Text[str] = ""
     base_url: Text[str] = _OPENAI
-    api_key: Text[str] = ""
+    api_key: Text[Secret[str]] = ""
     output_schema: Plain[dict[str, Any] | None] = None
     schema_mode: Plain[Literal["json_schema", "json_object", "prompt"]] = "json_schema"
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     options: dict[str, Any] = {}
-    headers: Text[Pairs] = []
+    headers: Text[Secret[Pairs]] = []
     verify_tls: bool = True
 
 

@@ -4,7 +4,7 @@ A node type declares its ``componentId``, what kind of node it is, how the engin
 ``data``, its handles and one example. The engine never asks what type a node is; it asks for its `Mode`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
@@ -23,6 +23,7 @@ __all__ = [
     "CompiledNode",
     "DataT",
     "Division",
+    "Exposed",
     "Grant",
     "Kind",
     "Mode",
@@ -144,6 +145,10 @@ class Authorization(Protocol):
         ...
 
 
+async def _nobody(_: str) -> None:
+    """Where nothing of a step is kept, nothing needs to be blanked."""
+
+
 class StepContext(msgspec.Struct, frozen=True):
     """What a running step may know and use besides its data.
 
@@ -157,6 +162,9 @@ class StepContext(msgspec.Struct, frozen=True):
         wake: for `NodeType.resume`, what ended the wait: ``timer``, ``answer``, ``child`` (the run that it started), or
             why that run could not start: ``gone``, ``inactive``, ``not_callable``, ``too_deep``.
         authorization: of the workflow, or None if it has none; for types that are `NodeType.authorized`.
+        uses_secret: is told every secret that the step presents to somebody and that its templates do not read, such as
+            an access token, before it does. It returns once the secret is durably among those that are blanked in
+            whatever this run leaves behind. The type must be `NodeType.secretive`.
         brought: what came with it; of an answer ``{"outcome", "data"}``, of a run ``{"run_id", "status", "output",
             "error"}``.
     """
@@ -172,6 +180,13 @@ class StepContext(msgspec.Struct, frozen=True):
     wake: str = "timer"
     brought: Mapping[str, Any] = {}
     authorization: Authorization | None = None
+    uses_secret: Callable[[str], Awaitable[None]] = _nobody
+
+
+class Exposed(msgspec.Struct, frozen=True):
+    """Texts that the templates of a step make of values of the vault."""
+
+    texts: list[str]
 
 
 class TriggerContext(msgspec.Struct, frozen=True):
@@ -212,6 +227,7 @@ class NodeType(Generic[DataT]):
         example_context: outputs by node id that the example's templates refer to.
         extras: what it needs beside the plain installation; each of them is looked for when a graph is saved.
         timed: whether a pure type needs the time; such a type implements `run_at` instead of `run`.
+        secretive: whether its steps use secrets that its templates do not read; `StepContext.uses_secret` is told.
         asks: whether its steps wait for an answer to their link (``run.links``); such a type implements `question`.
         any_payload: whether a trigger takes a payload that is no object; others get such a one as ``{payload}``.
         authorized: whether its steps use the workflow's authorization, which such a workflow must have.
@@ -230,6 +246,7 @@ class NodeType(Generic[DataT]):
     asks: ClassVar[bool] = False
     any_payload: ClassVar[bool] = False
     authorized: ClassVar[bool] = False
+    secretive: ClassVar[bool] = False
 
     def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 — most types have none
         """The named handles of a node with this raw ``data``; empty for the single unnamed output."""
@@ -252,6 +269,13 @@ class NodeType(Generic[DataT]):
         Its output has ``text``, and what its step was called with is a `shared.responses.Head`.
         """
         return False
+
+    def vault_names(self, data: Mapping[str, Any]) -> Iterable[tuple[str, str]]:  # noqa: ARG002 — most types name none
+        """The vault items that a node with this raw, faultless ``data`` names besides its templates.
+
+        As (path within data, name): ``("signature.secret", "github")``. They must exist when a workflow is saved.
+        """
+        return ()
 
     def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:  # noqa: ARG002 — most types need none
         """Fields whose rendering depends on this raw ``data`` rather than on their annotation alone."""
@@ -315,13 +339,21 @@ class NodeType(Generic[DataT]):
 
 
 class CompiledNode(Protocol):
-    """A node of one workflow version, ready to run: templates parsed, constant data converted. Cached by the worker."""
+    """A node of one workflow version, ready to run: templates parsed, constant data converted. Cached by the worker.
+
+    Attributes:
+        references: the names its templates begin with.
+        vault: the vault items that they read.
+        secretive: whether its steps use secrets, of the vault or others.
+    """
 
     id: str
     component_id: str
     kind: Kind
     mode: Mode
     references: frozenset[str]
+    vault: frozenset[str]
+    secretive: bool
 
     def trigger(self, context: TriggerContext) -> Outcome:
         """See `NodeType.trigger`."""
@@ -330,7 +362,10 @@ class CompiledNode(Protocol):
         """Render the data in ``scope`` (outputs by node id, ``trigger``, ``nodes``, ``run``, ``workflow``) and run."""
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
-        """Render the data and call the effect."""
+        """Render the data and call the effect; ``vault`` of the scope has the items that `vault` names."""
+
+    async def exposes(self, scope: Mapping[str, Any]) -> Exposed:
+        """What the data will hold that is made of the vault's values."""
 
     def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
         """Render the data and start the wait."""

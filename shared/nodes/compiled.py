@@ -1,6 +1,7 @@
 """A node ready to run: what is constant was converted once, what holds templates is rendered for each run."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Generic
 
@@ -10,6 +11,7 @@ from shared.errors import StepFailedError
 from shared.nodes.base import (
     DataT,
     Division,
+    Exposed,
     Kind,
     Mode,
     NodeType,
@@ -21,7 +23,9 @@ from shared.nodes.base import (
 )
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import Field
+from shared.templates import TemplateError, parse
 from shared.templates.fields import Render, Rendering, renderer
+from shared.templates.secrets import VAULT
 
 
 class Compiled(Generic[DataT]):
@@ -29,6 +33,8 @@ class Compiled(Generic[DataT]):
 
     Attributes:
         references: the names its templates begin with.
+        vault: the vault items that they read.
+        secretive: whether it reads the vault, or its type uses secrets otherwise.
     """
 
     def __init__(self, node_id: str, node_type: NodeType[DataT], data: Mapping[str, Any]) -> None:
@@ -40,6 +46,10 @@ class Compiled(Generic[DataT]):
         fields = fields_for(node_type, data)
         self.references = check_templates(templates_of(fields, data, "data"))[1]
         _check_names(fields, data)
+        readers = [parse(source) for _, source in templates_of(fields, data, "data") if VAULT in source]
+        self._readers = [template for template in readers if template.vault.names]
+        self.vault: frozenset[str] = frozenset().union(*(template.vault.names for template in self._readers))
+        self.secretive = bool(self.vault) or node_type.secretive
         self._rendered = _renderers(fields, data)
         changing = {name for name, _, _ in self._rendered}
         self._constant = _constants(fields, {name: data[name] for name in data if name not in changing})
@@ -60,6 +70,14 @@ class Compiled(Generic[DataT]):
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """See `NodeType.call`."""
         return await self._type.call(self._render(scope), context)
+
+    async def exposes(self, scope: Mapping[str, Any]) -> Exposed:
+        """See `CompiledNode.exposes`; a template that fails exposes nothing, and fails again when it is rendered."""
+        texts: list[str] = []
+        for template in self._readers:
+            with suppress(TemplateError):
+                texts += template.exposed(scope)
+        return Exposed(texts)
 
     def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
         """See `NodeType.begin`."""

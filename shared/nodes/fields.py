@@ -2,6 +2,8 @@
 
 ``url: Text[str]`` is rendered to text, ``name: Plain[str]`` holds no templates, ``body: Json[Any]`` is the text of a
 JSON document; a field without such a mark is rendered by value. See `shared.templates.fields.Rendering`.
+
+``password: Text[Secret[str]]``: templates in it may read the vault, which they may in no other field.
 """
 
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -15,6 +17,14 @@ T = TypeVar("T")
 Text = Annotated[T, Meta(extra={"rendering": Rendering.TEXT})]
 Json = Annotated[T, Meta(extra={"rendering": Rendering.JSON})]
 Plain = Annotated[T, Meta(extra={"rendering": Rendering.NONE})]
+#: A field that may hold a secret: nothing that the node gives out shows what it was called with here.
+Secret = Annotated[T, Meta(extra={"secret": True})]
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether templates in a field with this annotation may read the vault."""
+    marked: bool = _mark(annotation, "secret", default=False)
+    return marked
 
 
 def rendering_of(annotation: Any) -> Rendering:

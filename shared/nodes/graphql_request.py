@@ -10,7 +10,7 @@ from shared.egress.fields import check_headers
 from shared.egress.interface import EgressResponse
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.http_faults import header_faults, url_faults
 from shared.nodes.http_request import Request, headers_of
 from shared.nodes.http_response import SHOWN, failure, succeeded
@@ -41,7 +41,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     query: Plain[Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_QUERY)]]
     variables: dict[str, Any] = {}
     operation_name: Text[str | None] = None
-    headers: Text[Pairs] = []
+    headers: Text[Secret[Pairs]] = []
     allow_errors: bool = False
     verify_tls: bool = True
 

@@ -11,7 +11,7 @@ import msgspec
 from shared import jsontext
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.postgres_session import session
 from shared.nodes.postgres_values import from_rows, to_parameters
 from shared.nodes.remote import Port, Tls, host_faults
@@ -43,7 +43,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     database: Text[str]
     user: Text[str]
     query: Plain[Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]]
-    password: Text[str] = ""
+    password: Text[Secret[str]] = ""
     port: Port = 5432
     tls: Plain[Tls] = "verify"
     parameters: list[Any] = []

@@ -14,7 +14,7 @@ from shared.egress.pinned import open_socket
 from shared.errors import StepFailedError
 from shared.graph.suggest import Nearest, listed, shown
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.redis_commands import ALLOWED
 from shared.nodes.remote import Port, Tls, host_faults, tls_context
 from shared.nodes.resp import Connection, Pairs, ServerError
@@ -46,7 +46,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     arguments: Annotated[list[_Argument], msgspec.Meta(max_length=1000)] = []
     port: Port = 6379
     user: Text[str] = ""
-    password: Text[str] = ""
+    password: Text[Secret[str]] = ""
     database: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     tls: Plain[Tls] = "verify"
     encoding: Plain[Literal["text", "base64"]] = "text"

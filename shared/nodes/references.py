@@ -1,19 +1,18 @@
 """Which names the templates of a node may and do begin with."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
 from shared.errors import Fault
-from shared.graph.suggest import ended
+from shared.graph.suggest import ended, listed, shown
 from shared.nodes.base import NodeType
 from shared.nodes.schema import Field, fields_of
 from shared.templates import TemplateSyntaxError, parse
 from shared.templates.fields import templates_in
-
-#: Names of the contract that nothing stands behind yet, with the reason. An entry goes when its feature comes.
-UNAVAILABLE: Final[Mapping[str, str]] = {"vault": "this installation keeps no vault items that templates could read"}
+from shared.templates.secrets import NOTHING, VAULT
+from shared.templates.secrets import VaultUse as TemplateUse
 
 
 def fields_for(node_type: NodeType[Any], data: Mapping[str, Any]) -> Mapping[str, Field]:
@@ -40,10 +39,45 @@ def check_templates(templates: Iterable[tuple[str, str]]) -> tuple[list[Fault], 
         except TemplateSyntaxError as error:
             faults.append(Fault(path, "template_syntax", ended(f"The template cannot be read: {error}")))
             continue
-        faults.extend(_unavailable(path, name) for name in sorted(used & UNAVAILABLE.keys()))
         roots |= used
-    return faults, frozenset(roots - UNAVAILABLE.keys())
+    return faults, frozenset(roots)
 
 
-def _unavailable(path: str, name: str) -> Fault:
-    return Fault(path, "not_available", f'"{name}" is not available: {UNAVAILABLE[name]}.')
+class VaultUse(NamedTuple):
+    """A vault item that a node names, and the field that does, as a path."""
+
+    path: str
+    name: str
+
+
+def vault_uses(fields: Mapping[str, Field], data: Mapping[str, Any], path: str) -> Iterator[VaultUse]:
+    """The vault items that the templates of a node name."""
+    for at, source in templates_of(fields, data, path):
+        for name in sorted(_vault(source).names):
+            yield VaultUse(at, name)
+
+
+def vault_faults(fields: Mapping[str, Field], data: Mapping[str, Any], path: str) -> Iterator[Fault]:
+    """Where templates read the vault in a field that may not hold a secret, or in a way that cannot be followed."""
+    for name, field in fields.items():
+        for at, source in templates_of({name: field}, data, path):
+            use = _vault(source)
+            if (use.names or use.faults) and not field.secret:
+                yield Fault(at, "secret_not_allowed", _not_allowed(name, fields))
+            else:
+                yield from (Fault(at, "secret_not_allowed", f"Here {fault}.") for fault in use.faults)
+
+
+def _vault(source: str) -> TemplateUse:
+    if VAULT not in source:
+        return NOTHING
+    try:
+        return parse(source).vault
+    except TemplateSyntaxError:
+        return NOTHING  # which is a fault of its own
+
+
+def _not_allowed(name: str, fields: Mapping[str, Field]) -> str:
+    legal = [field.name for field in fields.values() if field.secret]
+    where = f"of this node only {listed(legal)} may" if legal else "no field of this node may"
+    return f"{shown(name)} may not read the vault, for its value would be stored; {where}."

@@ -20,7 +20,7 @@ from shared.nodes.base import CompiledNode, Kind, Mode, NodeType
 from shared.nodes.compiled import Compiled
 from shared.nodes.data_schema import data_schema
 from shared.nodes.plugins import installed
-from shared.nodes.references import check_templates, fields_for, templates_of
+from shared.nodes.references import VaultUse, check_templates, fields_for, templates_of, vault_faults, vault_uses
 from shared.nodes.schema import fields_of, object_faults
 from shared.nodes.unusable import Unusable
 from shared.questions import Question
@@ -58,6 +58,8 @@ class Registry:
                 both = f"{owner} of {self._origins[owner]} and {node_type.component_id} of {origin}"
                 raise ValueError(f"two node types are called {name!r}: {both}")
         self._canonical |= dict.fromkeys((node_type.component_id, *node_type.aliases), node_type.component_id)
+        if node_type.mode is not Mode.EFFECT and any(field.secret for field in fields_of(node_type.data_type).values()):
+            raise ValueError(f"{node_type.component_id!r} is no effect: values of the vault may not enter it")
         self._types[node_type.component_id] = node_type
         self._origins[node_type.component_id] = origin
 
@@ -115,10 +117,24 @@ class Registry:
     ) -> tuple[list[Fault], frozenset[str]]:
         faults = list(object_faults(node_type.data_type, data, path))
         template_faults, roots = check_templates(templates_of(fields_for(node_type, data), data, path))
+        template_faults += vault_faults(fields_for(node_type, data), data, path)
         if not faults:
             told = [*_missing(node_type), *node_type.check(data)]
             faults.extend(Fault(f"{path}.{at}", "invalid_value", text) for at, text in told)
         return faults + template_faults, roots
+
+    def vault_uses(self, component: str, data: Mapping[str, Any], path: str) -> list[VaultUse]:
+        """The vault items that a node with this raw, faultless ``data`` names, in templates and otherwise.
+
+        Args:
+            component: its id or an alias.
+            data: as the author wrote it.
+            path: where it stands.
+        """
+        node_type = self.type_of(self._canonical.get(component, component))
+        config = _config(node_type, data)
+        otherwise = [VaultUse(f"{path}.{at}", name) for at, name in node_type.vault_names(config)]
+        return [*vault_uses(fields_for(node_type, config), config, path), *otherwise]
 
     def compile(self, node_id: str, component: str, data: Mapping[str, Any]) -> CompiledNode:
         """A node ready to run. Settings and documentation fields in ``data`` are passed over.

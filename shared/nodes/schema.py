@@ -13,7 +13,7 @@ import msgspec
 
 from shared.errors import Fault
 from shared.graph.suggest import Nearest, listed, shown
-from shared.nodes.fields import fallbacks_of, rendering_of
+from shared.nodes.fields import fallbacks_of, is_secret, rendering_of
 from shared.templates import is_template
 from shared.templates.fields import Rendering
 
@@ -31,6 +31,7 @@ class Field(msgspec.Struct, frozen=True):
         annotation: what it takes.
         required: whether it must be given.
         fallbacks: the name of the field that stands in for undefined names in this one, or empty.
+        secret: whether its templates may read the vault.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Field(msgspec.Struct, frozen=True):
     rendering: Rendering
     required: bool
     fallbacks: str
+    secret: bool
 
 
 @cache
@@ -48,7 +50,8 @@ def fields_of(struct: type[msgspec.Struct]) -> Mapping[str, Field]:
 
 
 def _field(field: msgspec.structs.FieldInfo, annotation: Any) -> Field:
-    return Field(field.encode_name, annotation, rendering_of(annotation), field.required, fallbacks_of(annotation))
+    rendering, fallbacks = rendering_of(annotation), fallbacks_of(annotation)
+    return Field(field.encode_name, annotation, rendering, field.required, fallbacks, is_secret(annotation))
 
 
 def object_faults(struct: type[msgspec.Struct], data: Mapping[str, Any], path: str) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from shared.egress.pinned import check_host, shown, within
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.extras import Extra
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.http_response import SHOWN
 from shared.nodes.mail import MAX_ATTACHMENTS, MAX_MESSAGE, addresses, message_of, recipients_of
 from shared.nodes.mail_session import broken, failure, handed_over
@@ -58,7 +58,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     security: Plain[Literal["starttls", "tls", "none"]] = "starttls"
     verify_tls: bool = True
     username: Text[str | None] = None
-    password: Text[str | None] = None
+    password: Text[Secret[str | None]] = None
     cc: Text[Addresses] = []
     bcc: Text[Addresses] = []
     reply_to: Text[Addresses] = []

@@ -9,7 +9,7 @@ import msgspec
 from shared.egress.interface import EgressResponse
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.http_faults import header_faults, url_faults
 from shared.nodes.http_request import headers_of
 from shared.nodes.http_response import SHOWN, failure, succeeded
@@ -54,10 +54,10 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     title: Text[str] = ""
     severity: Literal["info", "success", "warning", "failure"] = "info"
     format: Plain[Literal["text", "markdown", "html"]] = "text"
-    url: Text[str | None] = None
-    token: Text[str | None] = None
+    url: Text[Secret[str | None]] = None
+    token: Text[Secret[str | None]] = None
     to: Text[Targets] = []
-    headers: Text[Pairs] = []
+    headers: Text[Secret[Pairs]] = []
     source: Text[str] = "Edgewise"
     region: Plain[Literal["us", "eu"]] = "us"
 

@@ -13,7 +13,7 @@ from shared.egress.interface import EgressResponse
 from shared.egress.pinned import shown
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.http_faults import header_faults, url_faults
 from shared.nodes.http_request import headers_of
 from shared.nodes.http_response import SHOWN, failure
@@ -52,9 +52,9 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     port: Plain[str | None] = None
     endpoint: Text[str | None] = None
     soap_headers: dict[str, Any] = {}
-    headers: Text[Pairs] = []
+    headers: Text[Secret[Pairs]] = []
     username: Text[str | None] = None
-    password: Text[str | None] = None
+    password: Text[Secret[str | None]] = None
     login: Plain[Literal["basic", "username_token", "username_digest"]] = "basic"
     verify_tls: bool = True
 

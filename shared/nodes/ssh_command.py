@@ -11,7 +11,7 @@ from shared.egress.pinned import check_host, within
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.extras import Extra
-from shared.nodes.fields import Plain, Text
+from shared.nodes.fields import Plain, Secret, Text
 from shared.nodes.http_response import SHOWN
 from shared.nodes.ssh_session import CONTROL, Ended, key_fault, ran
 from shared.templates import is_template
@@ -43,9 +43,9 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     host_key: Text[str]
     command: Text[str | list[Argument]]
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 22
-    password: Text[str | None] = None
-    private_key: Text[str | None] = None
-    passphrase: Text[str | None] = None
+    password: Text[Secret[str | None]] = None
+    private_key: Text[Secret[str | None]] = None
+    passphrase: Text[Secret[str | None]] = None
     quoting: Plain[Literal["posix", "none"]] = "posix"
     input: Text[str | None] = None
     success: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | None = None

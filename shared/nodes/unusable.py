@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from shared.errors import StepFailedError
-from shared.nodes.base import Division, NodeType, Outcome, StepContext, TriggerContext, Wait, this_clock
+from shared.nodes.base import Division, Exposed, NodeType, Outcome, StepContext, TriggerContext, Wait, this_clock
 
 
 class Unusable:
@@ -20,6 +20,8 @@ class Unusable:
         self.kind = node_type.kind
         self.mode = node_type.mode
         self.references: frozenset[str] = frozenset()
+        self.vault: frozenset[str] = frozenset()
+        self.secretive = False
         self._reason = reason
 
     def trigger(self, context: TriggerContext) -> Outcome:
@@ -33,6 +35,10 @@ class Unusable:
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """Fail."""
         self._fail(scope, context)
+
+    async def exposes(self, scope: Mapping[str, Any]) -> Exposed:  # noqa: ARG002 — nothing is rendered
+        """Nothing."""
+        return Exposed([])
 
     def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
         """Fail."""

@@ -8,7 +8,7 @@ import msgspec
 from shared.egress.fields import check_headers
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.fields import Json, Plain, Text
+from shared.nodes.fields import Json, Plain, Secret, Text
 from shared.nodes.http_faults import header_faults, url_faults
 from shared.nodes.http_request import Request, json_body_fault, request_of
 from shared.nodes.http_response import failure, output_of, succeeded
@@ -44,10 +44,10 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     method: Plain[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]]
-    url: Text[str]
-    headers: Text[Pairs] = []
-    query: Text[list[Pair] | dict[str, Scalar | list[Scalar]]] = []
-    body: Json[Any] = None
+    url: Text[Secret[str]]
+    headers: Text[Secret[Pairs]] = []
+    query: Text[Secret[list[Pair] | dict[str, Scalar | list[Scalar]]]] = []
+    body: Json[Secret[Any]] = None
     body_type: Plain[Literal["json", "form", "text"]] = "json"
     verify_tls: bool = True
     follow_redirects: bool = True

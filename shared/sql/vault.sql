@@ -50,3 +50,24 @@ WHERE key_hash = $1 AND (expires_at IS NULL OR expires_at > now());
 -- name: now
 -- Postgres's time: what is in the future is judged by it.
 SELECT now();
+
+-- name: existing
+-- Which of these names are items of a workspace whose values can be read.
+SELECT name FROM vault_items WHERE workspace_id = $1 AND name = ANY ($2::text[]) AND secret IS NOT NULL;
+
+-- name: hold
+-- The same; they are neither renamed nor deleted until the end of the transaction.
+SELECT name FROM vault_items WHERE workspace_id = $1 AND name = ANY ($2::text[]) AND secret IS NOT NULL
+ORDER BY id FOR KEY SHARE;
+
+-- name: names
+-- The names of the items of a workspace whose values can be read, for those who look for one.
+SELECT name FROM vault_items WHERE workspace_id = $1 AND secret IS NOT NULL ORDER BY name LIMIT 1000;
+
+-- name: forget_uses
+-- Items that a workflow's current version does not name any more.
+DELETE FROM vault_uses WHERE workflow_id = $1 AND NOT name = ANY ($2::text[]);
+
+-- name: add_uses
+-- Items that a workflow's current version names.
+INSERT INTO vault_uses (workspace_id, workflow_id, name) SELECT $1, $2, unnest($3::text[]) ON CONFLICT DO NOTHING;

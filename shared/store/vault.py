@@ -1,6 +1,6 @@
 """Vault items: secrets of a workspace by name, encrypted with the key ring, and API keys, of which a hash is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -134,3 +134,23 @@ async def key(connection: Connection, key_hash: bytes) -> Key | None:
     """What the API key with this SHA-256 stands for, in whichever workspace; None for none, or one that has expired."""
     record = await connection.fetchrow(_SQL["key"], key_hash)
     return None if record is None else Key(*record)
+
+
+async def existing(
+    connection: Connection, workspace_id: UUID, wanted: Collection[str], *, lock: bool
+) -> frozenset[str]:
+    """Which of these names are items with values; with ``lock`` they stay so until the transaction ends."""
+    query = _SQL["hold"] if lock else _SQL["existing"]
+    return frozenset(record["name"] for record in await connection.fetch(query, workspace_id, list(wanted)))
+
+
+async def names(connection: Connection, workspace_id: UUID) -> list[str]:
+    """The names of items whose values can be read, at most 1,000."""
+    return [record["name"] for record in await connection.fetch(_SQL["names"], workspace_id)]
+
+
+async def replace_uses(connection: Connection, workspace_id: UUID, workflow_id: UUID, wanted: Collection[str]) -> None:
+    """Keep which items the current version of a workflow names."""
+    await connection.execute(_SQL["forget_uses"], workflow_id, list(wanted))
+    if wanted:
+        await connection.execute(_SQL["add_uses"], workspace_id, workflow_id, sorted(wanted))

@@ -63,7 +63,7 @@ def _link(segments: Sequence[object]) -> str | None:
 def only_expression(bound: BoundTemplate) -> Expression | None:
     """The expression of a template that is exactly one ``{{ expression }}``."""
     nodes = bound.nodes
-    return nodes[0].expression if len(nodes) == 1 and type(nodes[0]) is ValueNode else None
+    return nodes[0].expression if len(nodes) == 1 and isinstance(nodes[0], ValueNode) else None
 
 
 def keep_ranges_small(bound: BoundTemplate) -> None:
@@ -77,12 +77,13 @@ def keep_ranges_small(bound: BoundTemplate) -> None:
 
 def _expressions(node: Node, context: RenderContext) -> Iterator[Expression]:
     for expression in node.expressions():
-        yield from _with_parts(expression)
+        yield from with_parts(expression)
     for child in node.children(context, include_partials=False):
         yield from _expressions(child, context)
 
 
-def _with_parts(expression: Expression) -> Iterator[Expression]:
+def with_parts(expression: Expression) -> Iterator[Expression]:
+    """An expression, its parts, and theirs."""
     yield expression
     for part in expression.children():
-        yield from _with_parts(part)
+        yield from with_parts(part)

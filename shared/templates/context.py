@@ -21,12 +21,16 @@ class Context(RenderContext):
 
     Liquid's ``now`` and ``today`` are not in scope: a step that is run again must write the same. Loops are counted
     over the whole render, and everything under a skipped ancestor, which is nil, is nil.
+
+    Attributes:
+        exposed: where texts go that values of the vault were written out as; None if nobody asks.
     """
 
-    __slots__ = ("_deadline", "_iterations", "_unwatched")
+    __slots__ = ("_deadline", "_iterations", "_unwatched", "exposed")
 
-    def __init__(self, template: BoundTemplate, scope: Mapping[str, object]) -> None:
+    def __init__(self, template: BoundTemplate, scope: Mapping[str, object], exposed: list[str] | None = None) -> None:
         super().__init__(template, globals=scope)
+        self.exposed = exposed
         self.scope = ReadOnlyChainMap(self.locals, scope, self.counters)
         self._iterations = 0
         self._unwatched = 0

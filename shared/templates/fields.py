@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from shared.errors import StepFailedError
 from shared.templates import limits
@@ -11,6 +11,8 @@ from shared.templates.errors import TemplateError, TemplateSyntaxError, Undefine
 from shared.templates.template import is_template, parse
 
 Render = Callable[[Scope], Any]
+#: What is said of a template that reads the vault: reasons quote values, and what filters made of them.
+_UNTOLD: Final = "the template could not be rendered; why is left out, since it reads the vault"
 
 
 class Rendering(StrEnum):
@@ -83,7 +85,8 @@ def _string_renderer(source: str, path: str, rendering: Rendering) -> Render:
         try:
             return render(scope)
         except TemplateError as error:
-            raise StepFailedError("template_error", f"{path}: {error}.") from error
+            told = _UNTOLD if template.vault.names and not isinstance(error, UndefinedNameError) else error
+            raise StepFailedError("template_error", f"{path}: {told}.") from error
 
     return render_string
 

@@ -15,6 +15,7 @@ from shared.templates.context import Context
 from shared.templates.direct import Pieces, Scope, joined, pieces_of, pieces_of_json, value_of
 from shared.templates.environment import ENVIRONMENT
 from shared.templates.errors import TemplateError, TemplateSyntaxError, UndefinedNameError
+from shared.templates.secrets import NOTHING, VAULT, vault_use
 from shared.templates.syntax import check_source, explained
 from shared.templates.values import json_value
 
@@ -31,19 +32,21 @@ class Template:
     Attributes:
         roots: the names that its paths begin with; ``nodes["x"]`` counts as ``x``, ``nodes`` with a computed key as
             ``nodes``.
+        vault: what it reads of the vault.
     """
 
-    __slots__ = ("_bound", "_expression", "_json", "_pieces", "_value", "roots")
+    __slots__ = ("_bound", "_expression", "_json", "_pieces", "_value", "roots", "vault")
 
     def __init__(self, bound: BoundTemplate) -> None:
         check_filters(bound)
         keep_ranges_small(bound)
         self._bound = bound
+        self.roots = roots(bound)
+        self.vault = vault_use(bound) if VAULT in self.roots else NOTHING
         self._expression = only_expression(bound)
         self._pieces = pieces = pieces_of(bound)
         self._json = None if pieces is None else pieces_of_json(pieces)
         self._value = None if pieces is None else value_of(bound, pieces)
-        self.roots = roots(bound)
 
     def paths(self) -> Iterator[Sequence[object]]:
         """The paths that it looks up: names, indices, and lists for what it computes."""
@@ -88,12 +91,22 @@ class Template:
                 pass
         return _guarded(self._evaluate, scope)
 
+    def exposed(self, scope: Scope) -> list[str]:
+        """The texts that its expressions give which read the vault; digests are none.
+
+        Raises:
+            TemplateError: as `text`.
+        """
+        found: list[str] = []
+        _guarded(self._write, scope, TextBuffer(limits.OUTPUT), found)
+        return found
+
     def _evaluate(self, scope: Scope) -> Any:
         context = Context(self._bound, scope)
         return json_value(self._expression.evaluate(context)) if self._expression is not None else None
 
-    def _write(self, scope: Scope, buffer: TextBuffer) -> str:
-        context = Context(self._bound, scope)
+    def _write(self, scope: Scope, buffer: TextBuffer, exposed: list[str] | None = None) -> str:
+        context = Context(self._bound, scope, exposed)
         for node in self._bound.nodes:
             node.render(context, buffer)
         return buffer.getvalue()

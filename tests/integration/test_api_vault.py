@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.ids import Prefix, decode
 from shared.store import vault
-from tests.api_client import Answer, ApiClient, token, workflow
+from tests.api_client import Answer, ApiClient, node, token, workflow
 from tests.engine import eventually
 
 SECRET = "correct horse battery"
@@ -279,3 +279,85 @@ async def test_a_key_and_a_secret_do_not_become_one_another(api: ApiClient) -> N
     for made, change in ((key, {"secret": SECRET}), (key, {"name": "plain"}), (item, {"name": "api-key:x"})):
         assert (await api.call("PUT", f"/workflows/vault/{made['id']}", change)).status == 422
     assert (await api.call("PUT", f"/workflows/vault/{key['id']}", {"name": "api-key:cd"})).status == 200
+
+
+def _calling(**data: Any) -> dict[str, Any]:
+    """A workflow with one HTTP request."""
+    http = node("n2", "webhook", **{"method": "GET", "url": "https://example.com", **data})
+    return workflow(nodes=[node("n1", "manual_trigger"), http])
+
+
+async def test_a_workflow_names_items_that_exist_and_is_named_by_them(api: ApiClient) -> None:
+    """`used_by` follows each save, and the item stays while a current version names it."""
+    one = await _make(api, "one item")
+    two = await _make(api, "two")
+    made = await api.call(
+        "POST",
+        "/workflows",
+        _calling(
+            url="https://x.test/{{ vault.two }}",
+            headers=[{"key": "Authorization", "value": 'Bearer {{ vault["one item"] }}'}],
+        ),
+    )
+    assert made.status == 201, made.body
+    path = f"/workflows/{made.json['id']}"
+    for item in (one, two):
+        where = f"/workflows/vault/{item['id']}"
+        assert (await api.call("GET", where)).json["used_by"] == [made.json["id"]]
+        for refused in (await api.call("DELETE", where), await api.call("PUT", where, {"name": "another"})):
+            assert (refused.status, refused.json["code"]) == (409, "vault_item_in_use")
+            assert '"Sample"' in refused.json["message"]
+        assert (await api.call("PUT", where, {"name": item["name"], "secret": "another secret"})).status == 200
+    assert (await api.call("PUT", path, {"name": "Renamed"})).status == 200
+    assert (await api.call("GET", f"/workflows/vault/{one['id']}")).json["used_by"] == [made.json["id"]]
+    without = _calling(url="https://x.test/{{ vault.two }}")
+    assert (await api.call("PUT", path, {"nodes": without["nodes"]})).status == 200
+    assert (await api.call("DELETE", f"/workflows/vault/{one['id']}")).status == 204
+    assert (await api.call("DELETE", path)).status == 204
+    assert (await api.call("GET", f"/workflows/vault/{two['id']}")).json["used_by"] == []
+    assert (await api.call("DELETE", f"/workflows/vault/{two['id']}")).status == 204
+
+
+async def test_where_the_vault_may_be_read(api: ApiClient) -> None:
+    """Unknown names, other fields, other ways to read it: each is a fault of its field, with the legal ones."""
+    await _make(api, "stripe")
+    await _make(api, "api-key:ci", secret="")
+    cases = [
+        ({"url": "https://x.test/{{ vault.strip }}"}, "url", "unknown_vault_item", 'did you mean "stripe"'),
+        ({"body": '{"a": "{{ vault["api-key:ci"] }}"}'}, "body", "unknown_vault_item", '"stripe"'),
+        ({"success": "{{ vault.stripe }}"}, "success", "secret_not_allowed", '"url", "headers", "query", "body"'),
+        ({"url": "https://x.test/{{ vault }}"}, "url", "secret_not_allowed", "{{ vault.name }}"),
+        ({"url": "https://x.test/{{ vault[n1.run_id] }}"}, "url", "secret_not_allowed", "{{ vault.name }}"),
+        ({"url": "https://x.test/{{ vault.stripe.size }}"}, "url", "secret_not_allowed", "{{ vault.name }}"),
+        ({"url": "https://x.test/{% if vault.stripe %}a{% endif %}"}, "url", "secret_not_allowed", "{{ }} alone"),
+        ({"url": "https://x.test/{% assign x = vault.stripe %}{{ x }}"}, "url", "secret_not_allowed", "{{ }} alone"),
+        (
+            {"url": "https://x.test/{% capture x %}{{ vault.stripe }}{% endcapture %}{{ x }}"},
+            "url", "secret_not_allowed", "{{ }} alone",
+        ),
+    ]  # fmt: skip
+    for data, field, code, hint in cases:
+        for path in ("/workflows", "/workflows/validate"):
+            answer = await api.call("POST", path, _calling(**data))
+            faults = answer.json["errors"] if path == "/workflows" else answer.json["details"]
+            assert [(f["path"], f["code"]) for f in faults] == [(f"nodes[1].data.{field}", code)], data
+            assert hint in faults[0]["message"]
+    elsewhere = workflow(
+        nodes=[node("n1", "manual_trigger"), node("n2", "text_transform", template="{{ vault.stripe }}")]
+    )
+    fault = (await api.call("POST", "/workflows", elsewhere)).json["errors"][0]
+    assert (fault["code"], "no field of this node may" in fault["message"]) == ("secret_not_allowed", True)
+
+
+async def test_an_item_is_not_deleted_while_a_workflow_that_names_it_is_saved(api: ApiClient) -> None:
+    """Whoever comes first: there is no workflow left that names what is gone."""
+    for _ in range(5):
+        item = await _make(api, "racing")
+        saved, deleted = await asyncio.gather(
+            api.call("POST", "/workflows", _calling(url="https://x.test/{{ vault.racing }}")),
+            api.call("DELETE", f"/workflows/vault/{item['id']}"),
+        )
+        assert (saved.status, deleted.status) in {(201, 409), (422, 204)}
+        if saved.status == 201:
+            await api.call("DELETE", f"/workflows/{saved.json['id']}")
+            await api.call("DELETE", f"/workflows/vault/{item['id']}")

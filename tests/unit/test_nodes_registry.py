@@ -104,16 +104,17 @@ def test_every_fault_at_once() -> None:
     data = {
         "methd": "GET",
         "url": "{{ 1.x }}",
-        "verify_tls": 1,
         "body": "{{ vault.k }}",
+        "verify_tls": "{{ vault.k }}",
+        "follow_redirects": 1,
         "query": {"q": "{{ true.x }}"},
     }
     faults, _ = default_registry().check("webhook", data, "d")
     assert {(fault.path, fault.code) for fault in faults} == {
         ("d.methd", "unknown_field"),
         ("d.method", "required"),
-        ("d.verify_tls", "invalid_value"),
+        ("d.follow_redirects", "invalid_value"),
         ("d.url", "template_syntax"),
         ("d.query.q", "template_syntax"),
-        ("d.body", "not_available"),
+        ("d.verify_tls", "secret_not_allowed"),
     }

@@ -1,0 +1,302 @@
+"""Runs that use secrets: read when a step runs, kept before it begins, blanked in whatever the run leaves behind."""
+
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import pytest
+
+from shared.errors import StepFailedError
+from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
+from shared.nodes.fields import Secret, Text
+from shared.nodes.registry import Registry
+from shared.redaction import forms
+from shared.store import run_secrets, vault
+from shared.vault import KeyRing
+from tests.engine import KEYS, Engine, Flow, first, graph, mint, registry, start_run, workflow
+from tests.rows import assert_sound, error_of, output_of
+from worker.secrets import Secrets
+
+SECRET = 'k3y "of/the" vault?é'
+OTHER = "another-secret-0123456789"
+KEEPER = {"component": "keeper", "token": "{{ vault.key }}"}
+
+
+class KeeperData(msgspec.Struct, forbid_unknown_fields=True):
+    """``token`` may hold a secret, ``value`` may not."""
+
+    token: Text[Secret[str]] = ""
+    value: Any = None
+
+
+class Keeper(NodeType[KeeperData]):
+    """An effect that is given a secret, and does with it what the test says."""
+
+    component_id = "keeper"
+    title = "Keeper"
+    kind = Kind.ACTION
+    mode = Mode.EFFECT
+    data_type = KeeperData
+    example: ClassVar[Mapping[str, Any]] = {}
+    secretive = True
+
+    def __init__(self, act: Callable[[KeeperData, StepContext], Awaitable[Outcome]]) -> None:
+        self._act = act
+
+    async def call(self, data: KeeperData, context: StepContext) -> Outcome:
+        return await self._act(data, context)
+
+
+def _known(act: Callable[[KeeperData, StepContext], Awaitable[Outcome]], **more: Any) -> Registry:
+    known = registry(**more)
+    return Registry([*(known.type_of(name) for name in known.names()), Keeper(act)])
+
+
+async def _echo(data: KeeperData, _: StepContext) -> Outcome:
+    """As an upstream does that gives back what it was sent, in every way it knows."""
+    basic = base64.b64encode(f"user:{data.token}".encode()).decode()
+    echo = {
+        "said": f"<{data.token}>",
+        data.token: [data.token, {"auth": f"Basic {basic}"}],
+        "raw": json.dumps(data.token),
+    }
+    return Outcome(echo, step_input={"headers": {"X-Token": data.token}})
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that is not the worker's."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await assert_sound(connection)
+    await connection.close()
+
+
+async def _keep(database: asyncpg.Connection, flow: Flow, name: str, secret: str, keys: KeyRing = KEYS) -> UUID:
+    item = mint.uuid()
+    blob = keys.encrypt(secret.encode(), context=vault.secret_context(item))
+    await database.execute(
+        "INSERT INTO vault_items (id, workspace_id, name, secret) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (workspace_id, name) DO UPDATE SET id = $1, secret = $4",
+        item, flow.workspace_id, name, blob,
+    )  # fmt: skip
+    return item
+
+
+async def assert_clean(database: asyncpg.Connection, *secrets: str) -> None:
+    """No form of a secret stands in any text or bytes of any table."""
+    columns = await database.fetch(
+        "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = 'public' AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped"
+        " AND a.atttypid IN ('text'::regtype, 'bytea'::regtype)"
+    )
+    wanted = [form for secret in secrets for form in forms(secret, twice=False)]
+    for table, column in columns:
+        for (value,) in await database.fetch(f'SELECT "{column}" FROM "{table}" WHERE "{column}" IS NOT NULL'):
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            assert not [form for form in wanted if form in text], (table, column)
+
+
+async def test_an_echo_is_stored_without_the_secret(database_url: str, database: asyncpg.Connection) -> None:
+    """In values, keys, headers and codings; what follows sees what is stored, and the step itself had the value."""
+    seen = []
+
+    async def act(data: KeeperData, context: StepContext) -> Outcome:
+        seen.append((data.token, data.value))
+        return await _echo(data, context)
+
+    known = _known(act)
+    drawn = graph("t>k k>next", k=KEEPER, next={**KEEPER, "value": "{{ k.said }}"})
+    flow = await workflow(database, *drawn, known)
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow)
+    assert seen == [(SECRET, None), (SECRET, "<[redacted]>")]
+    output = await output_of(database, run_id, "k")
+    assert output["said"] == "<[redacted]>"
+    assert re.fullmatch(r"Basic \w+\[redacted\][\w=]*", output["[redacted]"][1]["auth"])
+    await assert_clean(database, SECRET)
+
+
+async def test_the_search_finds_what_is_there(database_url: str, database: asyncpg.Connection) -> None:
+    """A secret that the engine was not told about is found: the search of these tests can fail."""
+    known = _known(_echo)
+    flow = await workflow(database, *graph("t>k", k={"component": "keeper", "token": OTHER}), known)
+    async with Engine.running(database_url, known) as engine:
+        await engine.run(flow)
+    with pytest.raises(AssertionError):
+        await assert_clean(database, OTHER)
+
+
+async def test_failures_tell_no_secret(database_url: str, database: asyncpg.Connection) -> None:
+    """Not in messages, bodies, inputs or what breaks; retried, caught and uncaught."""
+
+    async def act(data: KeeperData, context: StepContext) -> Outcome:
+        if context.node_id == "breaks":
+            raise ValueError(data.token)
+        raise StepFailedError(
+            "refused", f"401 for {data.token}", category="5xx", http_status=500, body={"echo": data.token},
+            step_input={data.token: 1},
+        )  # fmt: skip
+
+    known = _known(act)
+    retry = {"max_attempts": 2, "delay": 0.001, "backoff": "fixed", "on": ["5xx"]}
+    drawn = graph(
+        "t>r r>breaks:error breaks>last:error",
+        r={**KEEPER, "retry": retry, "continue_on_error": True},
+        breaks={**KEEPER, "continue_on_error": True},
+        last=KEEPER,
+    )
+    flow = await workflow(database, *drawn, known)
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow)
+    assert (await output_of(database, run_id, "r"))["error"]["message"] == "401 for [redacted]"
+    assert (await error_of(database, run_id, "last"))["body"] == {"echo": "[redacted]"}
+    assert await database.fetchval("SELECT count(*) FROM steps WHERE node_id = 'r'") == 2
+    assert await database.fetchval("SELECT error_message FROM runs") == "401 for [redacted]"
+    await assert_clean(database, SECRET)
+
+
+async def test_an_item_that_is_gone_expired_or_unreadable_fails_the_step(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    """Saying which; no retry is made, whatever the step retries."""
+    known = _known(_echo)
+    everything = {"max_attempts": 5, "delay": 60, "on": ["network", "timeout", "429", "5xx", "4xx", "error"]}
+    names = {"missing": "none", "expired": "old", "unreadable": "foreign"}
+    drawn = graph(
+        "t>missing t>expired t>unreadable",
+        **{
+            node: {
+                "component": "keeper",
+                "token": f"{{{{ vault.{item} }}}}",
+                "retry": everything,
+                "continue_on_error": True,
+            }
+            for node, item in names.items()
+        },
+    )
+    flow = await workflow(database, *drawn, known)
+    await _keep(database, flow, "old", SECRET)
+    await _keep(database, flow, "foreign", SECRET, KeyRing({"k9": bytes(32)}))
+    await database.execute("UPDATE vault_items SET expires_at = now() - interval '1 second' WHERE name = 'old'")
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow)
+    errors = {node: (await error_of(database, run_id, node)) for node in names}
+    assert {node: error["code"] for node, error in errors.items()} == {
+        "missing": "vault_item_missing",
+        "expired": "vault_item_expired",
+        "unreadable": "vault_item_unreadable",
+    }
+    assert '"none"' in errors["missing"]["message"]
+
+
+async def test_a_value_that_was_changed_is_still_blanked_by_another_worker(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    """The value that a step used, what a template made of it, and what the step said it uses; after a rotation."""
+    used: list[str] = []
+
+    async def act(data: KeeperData, context: StepContext) -> Outcome:
+        if context.node_id == "k":
+            used.append(data.token)
+            await context.uses_secret(OTHER)
+            return Outcome({"sent": True})
+        return Outcome({"echo": [*used, data.token, OTHER, SECRET.upper()]})
+
+    known = _known(act)
+    both = {"component": "keeper", "token": "{{ vault.key }} {{ vault.key | upcase }}"}
+    drawn = graph(
+        "t>k k>wait wait>late", k=both, wait={"component": "delay", "duration": 1, "unit": "hours"}, late=KEEPER
+    )
+    flow = await workflow(database, *drawn, known)
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow, until="running")
+        await engine.idle()
+    await _keep(database, flow, "key", "a fresh value of it")
+    await database.execute("UPDATE open_steps SET due_at = now() WHERE due_at IS NOT NULL")
+    async with Engine.running(database_url, known) as engine:
+        await engine.finish(run_id)
+    assert used == [f"{SECRET} {SECRET.upper()}"]
+    output = await output_of(database, run_id, "late")
+    assert output == {"echo": ["[redacted] [redacted]", "[redacted]", "[redacted]", "[redacted]"]}
+    await assert_clean(database, SECRET, SECRET.upper(), OTHER, "a fresh value of it")
+
+
+async def test_everything_else_of_the_run_is_blanked(database_url: str, database: asyncpg.Connection) -> None:
+    """What pure nodes decode, questions, items of iterators, payloads of called workflows, the output of terminate."""
+    coded = base64.b32encode(SECRET.encode()).decode()  # a coding that is not looked for
+
+    def reveal(data: Any) -> Outcome:
+        return Outcome({"value": base64.b32decode(data.value).decode()})
+
+    async def act(data: KeeperData, _: StepContext) -> Outcome:
+        return Outcome({"value": base64.b32encode(data.token.encode()).decode()})
+
+    known = _known(act, pure=reveal)
+    drawn = graph(
+        "t>k k>f f>ask k>each each>fitem:item f>end",
+        k=KEEPER,
+        f={"value": "{{ k.value }}"},
+        ask={"component": "approval", "text": "{{ f.value }}"},
+        each={"component": "iterator", "items": [coded]},
+        fitem={"value": "{{ each.item }}"},
+        end={
+            "component": "terminate",
+            "status": "failed",
+            "message": "{{ f.value }}",
+            "output": {"a": "{{ f.value }}"},
+        },
+    )
+    flow = await workflow(database, *drawn, known)
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow)
+    assert await output_of(database, run_id, "f") == {"value": "[redacted]"}
+    assert await database.fetchval("SELECT output FROM runs WHERE id = $1", run_id) == '{"a":"[redacted]"}'
+    await assert_clean(database, SECRET)
+
+
+async def test_what_a_run_has_used_is_kept_until_it_ends(database_url: str, database: asyncpg.Connection) -> None:
+    """Encrypted, once for each secret, bound to the run; the scheduler's duty removes it when the run has ended."""
+    known = _known(_echo)
+    flow = await workflow(
+        database, *graph("t>k k>wait k>k2", k=KEEPER, k2=KEEPER, wait={"component": "delay", "duration": 1}), known
+    )
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow, until="running")
+        await engine.idle()
+        rows = await database.fetch("SELECT * FROM run_secrets")
+        assert len(rows) == 1
+        assert await run_secrets.remove_old(database, 10) == 0
+        with pytest.raises(Exception, match="belongs to another row"):
+            KEYS.decrypt(rows[0]["secret"], context=run_secrets.secret_context(mint.uuid()))
+        await engine.finish(run_id)
+    assert await run_secrets.remove_old(database, 10) == 1
+
+
+async def test_where_a_secret_of_the_run_cannot_be_decrypted_nothing_is_recorded(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    """The step fails and says so: what must be blanked in it is not known."""
+    known = _known(_echo)
+    flow = await workflow(database, *graph("t>k", k=KEEPER), known)
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await start_run(database, flow)
+        lost = Secrets(engine.pool, KeyRing({"k9": bytes(32)}))
+        await lost.note(run_id, flow.workspace_id, ["a secret under a key that is gone"])
+        await engine.take(first(run_id, flow))
+        await engine.finish(run_id)
+    assert (await error_of(database, run_id, "k"))["code"] == "vault_item_unreadable"
+    assert await database.fetchval("SELECT input FROM steps WHERE node_id = 'k'") is None
+    await assert_clean(database, SECRET)
