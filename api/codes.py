@@ -152,6 +152,7 @@ ERRORS: Final[Mapping[str, str]] = {
         "The signature of the request does not fit its body and the secret of the webhook: another secret signed it, "
         "or the body was changed on its way."
     ),
+    "test_not_started": "No process could be started to test the node in. Nothing was called; come back.",
     "token_expired": "The token's time (exp) is over. Get a new one.",
     "token_invalid": (
         "The token is no JWT that is trusted here: its signature, algorithm, issuer, audience or claims are not right. "
@@ -160,6 +161,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "token_missing": (
         "This route needs a token in the header Authorization: Bearer <JWT or API key>, or an API key in X-Api-Key."
     ),
+    "too_many_tests": "As many nodes are being tested as this service allows at a time. Come back.",
     "unknown_component": "A workflow uses a node type that is not installed in this process.",
     "unsupported_media_type": "The Content-Type is none that this route reads.",
     "uri_too_long": "The URL has more bytes than the service reads. The message names the limit.",

@@ -10,6 +10,7 @@ from aiohttp import web
 from api.app import make_app
 from api.auth import Gatekeeper
 from api.backlog import Backlog
+from api.node_tests import NodeTests
 from api.rate_limits import RateLimits
 from api.readiness import Readiness
 from api.run_graphs import RunGraphs
@@ -107,6 +108,7 @@ class Api:
             sync=SyncRuns(pool, registry, config.broker_url, seconds=config.sync_seconds),
             egress=self._egress,
             authorizer=Authorizer(pool, keys, self._egress, mint.uuid, operator_provider(config)),
+            tests=NodeTests(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
         )
         app = make_app(self.services, self._readiness.needed(), self._readiness.reported())
         self._grace = config.grace_seconds
@@ -143,6 +145,7 @@ class Api:
         await self._runner.cleanup()
         last_words.cancel()
         await self.services.sync.close()
+        self.services.tests.close()
         await self._ingest.close()
         await self.services.authorizer.aclose(self._grace)
         await self._egress.aclose()

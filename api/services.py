@@ -9,6 +9,7 @@ import msgspec
 from api.auth import Gatekeeper
 from api.backlog import Backlog
 from api.client_address import Network
+from api.node_tests import NodeTests
 from api.rate_limits import RateLimits
 from api.run_graphs import RunGraphs
 from api.sync_runs import SyncRuns
@@ -69,3 +70,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sync: SyncRuns
     egress: EgressClient
     authorizer: Authorizer
+    tests: NodeTests

@@ -73,6 +73,19 @@ async def store(connection: Connection, call: Call, workflow_id: UUID, links: Li
         await calls.set_error_workflow(connection, workflow_id, links.error_workflow_id)
 
 
+async def callee_faults(connection: Connection, call: Call, path: str, text: str) -> list[Fault]:
+    """What is wrong with the name of a workflow that a single node calls.
+
+    Args:
+        connection: to read by.
+        call: of the request.
+        path: where the name stands.
+        text: the name.
+    """
+    _, fault = await _callee(connection, call, path, text)
+    return [] if fault is None else [fault]
+
+
 async def refuse_called(connection: Connection, call: Call, workflow_id: UUID) -> None:
     """Refuse to delete a workflow that others call.
 

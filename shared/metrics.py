@@ -24,6 +24,7 @@
 | edgewise_incarnations_lost_total | counter | | times this worker found itself declared dead |
 | edgewise_poison_steps_total | counter | | steps that ran in a process of their own, since workers died with them |
 | edgewise_slots_in_use | gauge | | references this worker holds |
+| edgewise_node_tests_total | counter | outcome | tests of single nodes: success, error, refused |
 | edgewise_egress_total | counter | outcome | outbound calls: ok, refused, timeout, network, too_large, open (breaker) |
 | edgewise_egress_hosts_total | counter | change | breakers of hosts: opened, closed; calls queued for a host's limit |
 | edgewise_token_renewals_total | counter | outcome | tokens of authorizations: ok, revoked, refused, unavailable |
@@ -65,6 +66,7 @@ LOST_UNITS: Final = Counter("edgewise_lost_units", "Advances that found their st
 INCARNATIONS_LOST: Final = Counter("edgewise_incarnations_lost", "Times this worker found itself declared dead.")
 POISON_STEPS: Final = Counter("edgewise_poison_steps", "Steps that ran in a process of their own.")
 SLOTS_IN_USE: Final = Gauge("edgewise_slots_in_use", "References this worker holds.")
+NODE_TESTS: Final = Counter("edgewise_node_tests", "Tests of single nodes.", ["outcome"])
 EGRESS: Final = Counter("edgewise_egress", "Outbound requests.", ["outcome"])
 EGRESS_HOSTS: Final = Counter("edgewise_egress_hosts", "What gates of hosts did.", ["change"])
 TOKEN_RENEWALS: Final = Counter("edgewise_token_renewals", "Tokens of authorizations.", ["outcome"])

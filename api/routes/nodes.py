@@ -1,4 +1,4 @@
-"""``/workflows/node-types``: what workflows can be made of."""
+"""``/workflows/node-types`` and ``/workflows/test-node``: what workflows can be made of, tried one by one."""
 
 from functools import lru_cache
 from hashlib import sha256
@@ -8,7 +8,11 @@ import msgspec
 from aiohttp import hdrs, web
 
 from api.access import Scope
+from api.answers import json_answer
+from api.bodies import read_definition
 from api.call import Call
+from api.node_draft import NodeTest, read_test
+from api.node_trial import Failure, Success, ended
 from api.routing import Routes
 from shared.nodes.descriptions import NodeTypeEntry, described
 from shared.nodes.registry import Registry
@@ -39,6 +43,21 @@ async def list_node_types(call: Call) -> web.Response:
     response = web.Response(body=catalogue.body, content_type="application/json", headers=headers)
     response.enable_compression()
     return response
+
+
+@ROUTES.route(
+    "POST",
+    "/workflows/test-node",
+    access=Scope.WORKFLOWS_EXECUTE,
+    summary="Run one node with a given context; runs nothing else and stores nothing",
+    body=NodeTest,
+    answers={200: Success | Failure},
+)
+async def test_node(call: Call) -> web.Response:
+    """200 with how the node ended, whether well or not; 422 if it could not be saved either."""
+    _, raw = await read_definition(call.request)
+    draft = await read_test(call, raw)
+    return json_answer(200, await ended(call, draft)).response()
 
 
 @lru_cache(maxsize=1)

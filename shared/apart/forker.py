@@ -2,7 +2,13 @@
 
 import asyncio
 import socket
+import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+#: Seconds that a process which was killed has to be gone.
+_GONE: Final = 1.0
 
 
 class NotStartedError(BaseException):
@@ -10,15 +16,19 @@ class NotStartedError(BaseException):
 
 
 class Forker:
-    """A process that forks once for every connection. Make it with `start`."""
+    """A process that forks once for every connection. Make it with `start`.
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+    It is one of `subprocess` and not of asyncio: a loop that ends before it hears of the process's end would leave it
+    open.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
         self._process = process
         self._control = control
         self._closed = False
 
     @classmethod
-    async def start(cls, command: Sequence[str]) -> "Forker":
+    def start(cls, command: Sequence[str]) -> "Forker":
         """Start it.
 
         Raises:
@@ -27,7 +37,7 @@ class Forker:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno())
+                process = subprocess.Popen(command, stdin=theirs.fileno())  # noqa: S603 — the operator's own program
             except OSError:
                 ours.close()
                 raise
@@ -36,7 +46,7 @@ class Forker:
     @property
     def is_gone(self) -> bool:
         """Whether it has ended."""
-        return self._closed or self._process.returncode is not None
+        return self._closed or self._process.poll() is not None
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to a fresh fork; it ends with the fork.
@@ -60,6 +70,7 @@ class Forker:
         if self._closed:
             return
         self._closed = True
-        # Not `kill`: a loop that ends before it hears of the process's end would leave the transport open.
-        self._process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 — there is no other way to it
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GONE)
         self._control.close()

@@ -53,6 +53,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
         egress_allow, egress_proxy: as configured.
         niceness: how much it gives way to other processes, 0 to 19.
         largest: bytes of the answer's JSON; a larger one is a failed call.
+        memory: bytes of address space, at most `MEMORY`.
     """
 
     node_id: str
@@ -65,6 +66,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     egress_proxy: str = ""
     niceness: int = 0
     largest: int = LARGEST
+    memory: int = MEMORY
 
 
 def main(registry: Registry | None = None) -> None:
@@ -125,6 +127,7 @@ def _answer_call(call: socket.socket, forker: int, registry: Registry) -> NoRetu
         with call.makefile("rb") as text:
             request = msgspec.convert(decode(text.read()), Request)
         os.nice(request.niceness)
+        _limit_memory(request.memory)
         call.sendall(READY + f"{os.getpid()}\n".encode())
         call.sendall(to_bytes(encode(asyncio.run(_answer(request, registry)))))
         status = 0
@@ -142,10 +145,14 @@ def _bind(parent: int) -> None:
     """Die with the parent, and before anything else when memory is short; leave no core file."""
     _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _limit_memory(MEMORY)
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _limit_memory(size: int) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = size if most == resource.RLIM_INFINITY else min(size, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 async def _answer(request: Request, registry: Registry) -> dict[str, Any]:

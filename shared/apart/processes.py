@@ -145,7 +145,7 @@ class Processes:
                 if self._forker is not None:
                     self._forker.close()
                 try:
-                    self._forker = await Forker.start(self._command)
+                    self._forker = Forker.start(self._command)
                 except OSError as error:
                     raise NotStartedError(str(error)) from error
             return self._forker

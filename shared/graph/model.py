@@ -94,7 +94,7 @@ class Reader:
         self.complete = self._sized(raw, "nodes", 1, MAX_NODES)
         if not self.complete:
             return []
-        read = (self._node(item, f"nodes[{index}]") for index, item in enumerate(raw))
+        read = (self.node(item, f"nodes[{index}]") for index, item in enumerate(raw))
         return [node for node in read if node is not None]
 
     def edges(self, raw: Any) -> list[Edge]:
@@ -116,7 +116,8 @@ class Reader:
             return False
         return True
 
-    def _node(self, raw: Any, path: str) -> Node | None:
+    def node(self, raw: Any, path: str) -> Node | None:
+        """One node; None if it is no object."""
         if not isinstance(raw, dict):
             self._fault(path, "invalid_type", f"A node must be an object, not {shown(raw)}.")
             return None

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -50,6 +50,24 @@ def validate(nodes: Any, edges: Any, catalogue: Catalogue) -> list[Fault]:
         catalogue: the node types there are.
     """
     return analyse(nodes, edges, catalogue).faults
+
+
+def check_node(raw: Any, catalogue: Catalogue) -> tuple[Node | None, list[Fault]]:
+    """One node that stands in no graph, and what is wrong with it wherever it stands; paths begin with ``node``."""
+    faults: list[Fault] = []
+    node = Reader(catalogue, faults, Nearest()).node(raw, "node")
+    return node, faults if node is None else [*faults, *_settings_faults([node])]
+
+
+def unseen_references(node: Node, seen: Collection[str]) -> list[Fault]:
+    """Names in a node's templates that are neither of these outputs nor of what every run has."""
+    nearest = Nearest()
+    faults = []
+    for root in sorted(node.roots - _ALWAYS - {*seen}):
+        hint = nearest.hint(root, lambda: [*seen, *sorted(_ALWAYS)])
+        rule = f"There is nothing called {shown(root)} in the context{hint}"
+        faults.append(Fault(f"{node.path}.data{_places(node.config).get(root, '')}", "unknown_reference", rule))
+    return faults
 
 
 def analyse(nodes: Any, edges: Any, catalogue: Catalogue) -> Graph:

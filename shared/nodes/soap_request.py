@@ -67,13 +67,13 @@ class SoapRequest(NodeType[Data]):
     kind = Kind.ACTION
     mode = Mode.EFFECT
     data_type = Data
+    extras = (SOAP,)
     example: ClassVar[Mapping[str, Any]] = {
         "wsdl": "https://example.com/stock?wsdl",
         "operation": "GetLevel",
         "arguments": {"item": "{{ n1.item }}", "warehouses": ["cpt", "jnb"]},
     }
     example_context: ClassVar[Mapping[str, Any]] = {"n1": {"item": "tea"}}
-    extras = (SOAP,)
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""

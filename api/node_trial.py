@@ -1,0 +1,117 @@
+"""One test of a node, from a draft to what is answered."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from api.call import Call
+from api.node_draft import NodeDraft
+from api.node_tests import timeout_of
+from shared.errors import Fault, StepFailedError
+from shared.graph.catalogue import Kind
+from shared.graph.suggest import clean
+from shared.ids import Prefix, encode
+from shared.log import get
+from shared.metrics import NODE_TESTS
+from shared.nodes.base import StepContext
+from shared.states import TriggerType
+
+_log = get(__name__)
+
+
+class Success(msgspec.Struct, frozen=True, tag_field="status", tag="success"):
+    """The node ended well.
+
+    Attributes:
+        output: what nodes behind it would see; of a wait, what a run would wait for; of an iterator, its items.
+        handle: the named output that it takes; null for the single unnamed one.
+        input: what an effect was called with.
+    """
+
+    output: dict[str, Any]
+    handle: str | None
+    input: Any = UNSET
+
+
+class TestError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a node failed.
+
+    Attributes:
+        status: of the answer that failed it.
+        body: the beginning of that answer.
+        errors: every fault, when there are several to tell.
+    """
+
+    code: str
+    message: str
+    status: int | None
+    body: Any
+    errors: tuple[Fault, ...] = ()
+
+
+class Failure(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
+    """The node failed."""
+
+    error: TestError
+    input: Any | UnsetType = UNSET
+
+
+async def ended(call: Call, draft: NodeDraft) -> Success | Failure:
+    """How the node ends. Nothing of it is stored; the log says that it was tested, and by whom.
+
+    Raises:
+        RateLimitedError, UnavailableError: see `NodeTests.perform`.
+    """
+    answer = await _ended(call, draft)
+    NODE_TESTS.labels("success" if isinstance(answer, Success) else "error").inc()
+    _log.info(
+        "node tested",
+        component=draft.node.component,
+        outcome="success" if isinstance(answer, Success) else answer.error.code,
+        workspace=encode(Prefix.WORKSPACE, call.workspace_id),
+        subject=call.principal.subject,
+        request_id=call.request_id,
+    )
+    return answer
+
+
+async def _ended(call: Call, draft: NodeDraft) -> Success | Failure:
+    if draft.unseen:
+        message = " ".join(fault.message for fault in draft.unseen)
+        return Failure(TestError("unknown_reference", message, None, None, tuple(draft.unseen)))
+    context = _step_context(call, draft)
+    try:
+        outcome = await call.services.tests.perform(
+            call.workspace_id, draft.node, draft.data, _scope(draft, context.run_id), context
+        )
+    except StepFailedError as error:
+        told = error.as_output()["error"]
+        failed = TestError(clean(error.code), clean(error.message), told["status"], told["body"])
+        return Failure(failed, UNSET if error.step_input is None else error.step_input)
+    return Success(outcome.output, outcome.handle, UNSET if outcome.step_input is None else outcome.step_input)
+
+
+def _step_context(call: Call, draft: NodeDraft) -> StepContext:
+    """The context of a first attempt in a run that there is not."""
+    run_id = encode(Prefix.RUN, call.services.mint.uuid())
+    return StepContext(
+        run_id=run_id,
+        node_id=draft.node.id,
+        item="-",
+        attempt=1,
+        idempotency_key=f"{run_id}:{draft.node.id}:-",
+        now=call.services.clock.now(),
+        timeout=timeout_of(draft.node),
+        egress=None,  # type: ignore[arg-type] # the process that calls the node has its own
+    )
+
+
+def _scope(draft: NodeDraft, run_id: str) -> dict[str, Any]:
+    """What templates see: the context, and what a run has beside it, unless the context gives that too."""
+    if draft.node.kind is Kind.TRIGGER:
+        return dict(draft.context)
+    outputs = {name: output for name, output in draft.context.items() if name not in ("run", "workflow")}
+    run = {"id": run_id, "trigger_type": str(TriggerType.MANUAL), "links": {}, **(draft.context.get("run") or {})}
+    workflow = {"id": None, "name": "", "version": 0, **(draft.context.get("workflow") or {})}
+    return {**outputs, "nodes": outputs, "run": run, "workflow": workflow}
