@@ -39,7 +39,10 @@ _REASONS: Final[dict[Waits, tuple[str, str]]] = {
     Waits.PERSON: ("callback", "It waits for a person's answer."),
     Waits.CHILD_RUN: ("child_run", "It waits for the end of the run {child}, which it started."),
     Waits.ITEMS: ("child_run", "It waits for the ends of its items."),
-    Waits.CONCURRENCY: ("concurrency", "It waits until its workflow's limit of runs at a time lets it start."),
+    Waits.CONCURRENCY: (
+        "concurrency",
+        "It waits until its workflow's limit of runs at a time, or its schedule's overlap, lets it start.",
+    ),
 }
 _RATE_LIMIT: Final = "The other side answered 429; attempt {attempt} starts when its time has come."
 

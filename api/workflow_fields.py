@@ -49,6 +49,9 @@ _RunTimeout = Annotated[
 _OnFailure = Annotated[Literal["cancel", "finish_branches"], Meta(description="cancel or finish_branches")]
 _Fold = Annotated[Literal["first", "last", "both"], Meta(description="first, last or both")]
 _Jitter = Annotated[int, Meta(ge=0, le=MOST_JITTER, description="a whole number of seconds from 0 to 86,400 (a day)")]
+_Overlap = Annotated[
+    Literal["allow", "skip", "queue", "cancel_running"], Meta(description="allow, skip, queue or cancel_running")
+]
 _Missed = Annotated[Literal["one", "all", "none"], Meta(description="one, all or none")]
 
 
@@ -61,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True):
         dst_fold: at which of its two times a slot runs that a clock change repeats.
         jitter: seconds over which workflows with one schedule are spread; each has a delay of its own, always the same.
         missed_runs: which slots are made up for that passed while nobody could fire them: the newest, all, or none.
+        overlap: what becomes of a slot that comes while the run of an earlier one is under way.
         max_concurrent_runs: how many of its runs may be under way; None: as many as come.
         on_limit: what becomes of a run that comes when so many are.
         concurrency_key: a template; runs that give an equal text run one after the other.
@@ -75,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True):
     dst_fold: _Fold = "first"
     jitter: _Jitter = 0
     missed_runs: _Missed = "one"
+    overlap: _Overlap = "allow"
     max_concurrent_runs: _Most = None
     on_limit: _OnLimit = "queue"
     concurrency_key: _Key = None

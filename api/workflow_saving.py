@@ -20,7 +20,8 @@ from shared.graph.plan import PLAN_FORMAT, Plan, encode_plan
 from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
 from shared.nodes import webhook_rules
-from shared.store import audit, authorizations, retention, workflows
+from shared.schedule import read_policy
+from shared.store import audit, authorizations, retention, scheduled_runs, workflows
 from shared.store.cancel import cancel_workflow_runs
 from shared.store.workflows import Version, WorkflowRow
 
@@ -80,6 +81,8 @@ async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Map
     await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
     await workflow_links.store(connection, call, saved.id, links)
     await workflow_vault.store(connection, call, saved.id, items)
+    if saved.settings != before.settings and read_policy(saved.settings).overlap != "allow":
+        await scheduled_runs.add_open(connection, saved.id)
     await _audit(connection, call, "workflow.update", before, saved)
     return saved
 

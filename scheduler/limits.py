@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from shared.broker import Announcer
-from shared.store import limits
+from shared.store import limits, scheduled_runs
 from shared.store.cancel import fail_runs
 
 _WORKFLOWS: Final = 200
@@ -27,8 +27,14 @@ class Limits:
         self._behind = UUID(int=0)
 
     async def admit(self) -> bool:
-        """Let queued runs go on where there is room: a limit was raised, or whoever freed a slot is gone."""
+        """Let queued runs go on where there is room: a limit was raised, or whoever freed a slot is gone.
+
+        Runs of schedules are cancelled first that those of later slots are to take the place of.
+        """
         workflows = await limits.queued_workflows(self._pool, _WORKFLOWS, self._behind)
+        if workflows:
+            async with self._pool.acquire() as connection:
+                await scheduled_runs.cancel_overtaken(connection, workflows)
         self._behind = workflows[-1] if len(workflows) == _WORKFLOWS else UUID(int=0)
         for workflow_id in workflows:
             self._announcer.announce(await limits.admit(self._pool, workflow_id))

@@ -2,21 +2,24 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import asyncpg
 import msgspec
 import structlog
 
-from shared.db import Connection
+from scheduler.firing import Firing, Plan
+from scheduler.overlap import Verdict, judge
+from shared.db import DATABASE_ERRORS, Connection
 from shared.errors import InvalidError
-from shared.ingest import Accepted, Ingest, Trigger
-from shared.metrics import SCHEDULE_LAG, SCHEDULE_SLOTS
+from shared.ingest import Accepted, Ingest
+from shared.metrics import RUNS_FINISHED, RUNS_STARTED, SCHEDULE_LAG, SCHEDULE_SLOTS
 from shared.schedule import LATE, due_slots, read_policy
-from shared.states import TriggerType
-from shared.store.schedules import Due, Taking, lock_due, move, take
+from shared.states import RunStatus, TriggerType
+from shared.store import limits, scheduled_runs
+from shared.store.scheduled_runs import Skipped
+from shared.store.schedules import Due, lock_due, move, take
 
 _log = structlog.get_logger(__name__)
 
@@ -25,36 +28,6 @@ _BATCH: Final = 500
 _LATE_BATCH: Final = 250
 #: Runs of one transaction, if no more workflows than that are due: those that make up for more go on in the next one.
 _RUNS: Final = 2_000
-
-
-class Plan(NamedTuple):
-    """What is done about a workflow that is due.
-
-    Attributes:
-        slots: to be run, oldest first.
-        next_run_at: when it is due again; None if it never is.
-        delay: from a slot to its run.
-        missed: how many slots are given up.
-    """
-
-    due: Due
-    slots: list[datetime]
-    next_run_at: datetime | None
-    delay: timedelta = timedelta(0)
-    missed: int = 0
-
-    @property
-    def is_due_again(self) -> bool:
-        """Whether some slots that are to be run had no room."""
-        return self.next_run_at is not None and self.next_run_at <= self.due.now
-
-
-class Firing(NamedTuple):
-    """A slot and the run it makes."""
-
-    plan: Plan
-    slot: datetime
-    run_id: UUID
 
 
 class Schedules:
@@ -72,21 +45,32 @@ class Schedules:
                 return False
             plans = await asyncio.to_thread(_plans, due)
             await move(connection, [(plan.due.workflow_id, plan.next_run_at) for plan in plans])
-            firings = await self._take(connection, plans)
-            accepted = await self._ingest.accept_many_on(connection, [_trigger(firing) for firing in firings])
+            verdicts = await _judged(connection, await self._taken(connection, plans))
+            fired = [verdict.firing for verdict in verdicts if verdict.reason is None]
+            accepted = await self._ingest.accept_many_on(connection, [firing.trigger() for firing in fired])
+            await _record(connection, verdicts)
         self._ingest.announce(accepted)
-        _count(plans, firings, accepted)
+        _count(plans, fired, accepted)
+        await self._overtake({firing.workflow_id for firing in fired if firing.plan.overlap == "cancel_running"})
         return is_more or any(plan.is_due_again for plan in plans)
 
-    async def _take(self, connection: Connection, plans: Sequence[Plan]) -> list[Firing]:
+    async def _taken(self, connection: Connection, plans: Sequence[Plan]) -> list[Firing]:
         """The firings whose slots nobody took before."""
         firings = [Firing(plan, slot, self._ingest.new_id()) for plan in plans for slot in plan.slots]
-        takings = [
-            Taking(firing.plan.due.workspace_id, firing.plan.due.workflow_id, firing.slot, firing.run_id)
-            for firing in firings
-        ]
-        taken = await take(connection, takings)
+        taken = await take(connection, [firing.taking() for firing in firings])
         return [firing for firing in firings if firing.run_id in taken]
+
+    async def _overtake(self, workflow_ids: set[UUID]) -> None:
+        """End runs whose place those just made take; the duty of admissions sees to what this leaves."""
+        if not workflow_ids:
+            return
+        try:
+            async with self._pool.acquire() as connection:
+                await scheduled_runs.cancel_overtaken(connection, workflow_ids)
+                for workflow_id in workflow_ids:
+                    self._ingest.ring(await limits.admit(connection, workflow_id))
+        except DATABASE_ERRORS as error:
+            _log.warning("runs of earlier slots are cancelled later", error=repr(error))
 
 
 async def _lock(connection: Connection) -> tuple[list[Due], bool]:
@@ -126,13 +110,34 @@ def plan_of(due: Due, room: int) -> Plan:
             error=str(error),
         )
         return Plan(due, [], None)
-    return Plan(due, slots, None if following is None else following + delay, delay, missed)
+    return Plan(due, slots, None if following is None else following + delay, delay, missed, policy.overlap)
 
 
-def _trigger(firing: Firing) -> Trigger:
-    slot = firing.slot.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    payload = msgspec.json.encode({"scheduled_at": slot}).decode()
-    return Trigger(firing.plan.due.workflow_id, TriggerType.SCHEDULED, payload, run_id=firing.run_id)
+async def _judged(connection: Connection, firings: Sequence[Firing]) -> list[Verdict]:
+    """Which of the slots that were taken are run, by what is under way of their workflows."""
+    asking = {firing.workflow_id for firing in firings if firing.plan.overlap != "allow"}
+    return judge(firings, await scheduled_runs.under_way(connection, asking) if asking else {})
+
+
+async def _record(connection: Connection, verdicts: Sequence[Verdict]) -> None:
+    """Leave the runs of slots that are not run, and remember which are under way."""
+    skipped = [
+        Skipped(verdict.firing.run_id, verdict.firing.workflow_id, verdict.firing.payload(), verdict.reason)
+        for verdict in verdicts
+        if verdict.reason is not None
+    ]
+    if skipped:
+        await scheduled_runs.skip(connection, skipped)
+        SCHEDULE_SLOTS.labels("skipped").inc(len(skipped))
+        RUNS_STARTED.labels(TriggerType.SCHEDULED).inc(len(skipped))
+        RUNS_FINISHED.labels(RunStatus.CANCELLED, TriggerType.SCHEDULED).inc(len(skipped))
+    begun = [
+        verdict.firing.taking()
+        for verdict in verdicts
+        if verdict.reason is None and verdict.firing.plan.overlap != "allow"
+    ]
+    if begun:
+        await scheduled_runs.add(connection, begun)
 
 
 def _count(plans: Sequence[Plan], firings: Sequence[Firing], accepted: Sequence[Accepted | None]) -> None:

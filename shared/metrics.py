@@ -13,7 +13,7 @@
 | edgewise_batch_seconds | histogram | batch | how long a commit took |
 | edgewise_webhook_requests_total | counter | outcome | accepted, and other answers: `api/webhook_receiving.py` |
 | edgewise_dedupe_hits_total | counter | | triggers that were repeats: they were told the run of the first |
-| edgewise_schedule_slots_total | counter | outcome | slots: fired, missed (at most 20 of a workflow and an outage) |
+| edgewise_schedule_slots_total | counter | outcome | slots: fired, skipped, missed (at most 20 of a workflow at once) |
 | edgewise_schedule_lag_seconds | histogram | | from a slot to its run being accepted |
 | edgewise_backlog_steps | gauge | priority, state | open steps that are ready: sent, unsent |
 | edgewise_backlog_oldest_seconds | gauge | | age of the oldest step that is ready |

@@ -92,7 +92,7 @@ CREATE TABLE workflows (
     updated_at          timestamptz NOT NULL DEFAULT now(),
     deleted_at          timestamptz,     -- gone for callers; its rows are removed in batches
     max_concurrent_runs integer CHECK (max_concurrent_runs >= 1),     -- these four are settings that are read live
-    limited             boolean NOT NULL DEFAULT false,               -- there is a limit, or runs with one key are serialised
+    limited             boolean NOT NULL DEFAULT false,               -- there is a limit, or some of its runs are serialised
     error_workflow_id   uuid,
     run_timeout         integer NOT NULL DEFAULT 3600 CHECK (run_timeout >= 1),    -- seconds; the least of all versions
     keep_runs_days      integer CHECK (keep_runs_days >= 1),         -- the workflow's own retention, a setting that is read live
@@ -350,6 +350,17 @@ CREATE TABLE schedule_slots (
     PRIMARY KEY (workflow_id, slot)
 );
 CREATE INDEX schedule_slots_old ON schedule_slots (created_at);
+
+-- The runs that schedules started, as long as they are open, of workflows whose `overlap` is not `allow`. What has ended is
+-- dropped when somebody looks.
+CREATE TABLE scheduled_runs (
+    workspace_id  uuid NOT NULL,
+    workflow_id   uuid NOT NULL REFERENCES workflows ON DELETE CASCADE,
+    slot          timestamptz NOT NULL,
+    run_id        uuid NOT NULL,
+    PRIMARY KEY (workflow_id, slot)
+);
+CREATE INDEX scheduled_runs_by_run ON scheduled_runs (run_id);
 
 CREATE TABLE dedupe (
     workspace_id  uuid NOT NULL,
@@ -841,10 +852,28 @@ BEGIN
     END LOOP;
 END $$;
 
+-- The slot whose turn it is: of the oldest open run that a workflow's schedule made, while later ones wait for it. What ended
+-- before it is dropped. The workflow's row is locked.
+CREATE FUNCTION first_scheduled(flow uuid) RETURNS timestamptz
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+DECLARE
+    first timestamptz;
+BEGIN
+    SELECT s.slot INTO first FROM scheduled_runs s
+    WHERE s.workflow_id = flow AND (SELECT r.completed_at IS NULL FROM runs r WHERE r.id = s.run_id)
+    ORDER BY s.slot LIMIT 1;
+    DELETE FROM scheduled_runs WHERE workflow_id = flow AND slot < coalesce(first, 'infinity');
+    RETURN first;
+END $$;
+
 -- A run of a limited workflow wants to begin; its first step is held under `claim`. With room it gets its slots and goes
 -- on; else its workflow's policy says: it waits (`queued`), also until the oldest run under way that nobody has cancelled yet
--- is (`cancel_oldest`), or it is `skipped`. Runs with one key are always serialised. The workflow's row is locked, so slots
--- are given out one run after the other.
+-- is (`cancel_oldest`), or it is `skipped`. Runs with one key are always serialised, and so are those that its schedule makes
+-- while `overlap` lets none begin beside another, in the order of their slots. The workflow's row is locked, so slots are
+-- given out one run after the other.
 CREATE FUNCTION enter_limit(run uuid, claim uuid, same text, OUT verdict text, OUT oldest uuid)
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
@@ -854,8 +883,11 @@ DECLARE
     flow uuid := (SELECT workflow_id FROM runs WHERE id = run);
     rules record;
     full_up boolean;
+    turn timestamptz;
+    too_early boolean := false;
 BEGIN
-    SELECT limited, max_concurrent_runs AS most, settings::json ->> 'on_limit' AS policy INTO rules
+    SELECT limited, max_concurrent_runs AS most, settings::json ->> 'on_limit' AS policy,
+           settings::json ->> 'overlap' IN ('queue', 'cancel_running') AS in_turn INTO rules
     FROM workflows WHERE id = flow FOR NO KEY UPDATE;
     PERFORM 1 FROM runs WHERE id = run FOR NO KEY UPDATE;
     verdict := 'entered';
@@ -867,7 +899,13 @@ BEGIN
         RETURN;
     END IF;
     full_up := rules.most <= (SELECT count(*) FROM concurrency_slots WHERE workflow_id = flow AND key LIKE 'run:%');
-    IF coalesce(full_up, false) OR EXISTS (SELECT 1 FROM concurrency_slots WHERE workflow_id = flow AND key = 'key:' || same) THEN
+    IF rules.in_turn THEN
+        turn := first_scheduled(flow);
+        too_early := EXISTS (SELECT 1 FROM scheduled_runs s WHERE s.run_id = run AND s.slot > turn);
+    END IF;
+    full_up := full_up AND NOT too_early;
+    IF too_early OR coalesce(full_up, false)
+            OR EXISTS (SELECT 1 FROM concurrency_slots WHERE workflow_id = flow AND key = 'key:' || same) THEN
         IF full_up AND rules.policy = 'skip' THEN
             verdict := 'skipped';
             RETURN;
@@ -910,19 +948,27 @@ SET enable_seqscan = off
 AS $$
 DECLARE
     most integer;
+    in_turn boolean;
+    turn timestamptz;
     taken bigint;
     waiting record;
     same text;
     made opened_step;
 BEGIN
-    SELECT max_concurrent_runs INTO most FROM workflows WHERE id = flow FOR NO KEY UPDATE;
+    SELECT max_concurrent_runs, settings::json ->> 'overlap' IN ('queue', 'cancel_running') INTO most, in_turn
+    FROM workflows WHERE id = flow FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN;
+    END IF;
+    IF in_turn THEN
+        turn := first_scheduled(flow);
     END IF;
     SELECT count(*) INTO taken FROM concurrency_slots WHERE workflow_id = flow AND key LIKE 'run:%';
     FOR waiting IN
         SELECT o.run_id, o.node_id, o.item FROM open_steps o
-        WHERE o.workflow_id = flow AND o.status = 'waiting' AND o.waits = 'concurrency' ORDER BY o.run_id LIMIT 1000
+        WHERE o.workflow_id = flow AND o.status = 'waiting' AND o.waits = 'concurrency'
+          AND NOT EXISTS (SELECT 1 FROM scheduled_runs s WHERE s.run_id = o.run_id AND s.slot > turn)
+        ORDER BY o.run_id LIMIT 1000
     LOOP
         EXIT WHEN taken >= most;
         SELECT concurrency_key INTO same FROM runs WHERE id = waiting.run_id AND outcome IS NULL AND slots < 0

@@ -10,7 +10,8 @@ INSERT INTO workflows (id, workspace_id, name, description, authorization_id, is
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
         ($10::text::json ->> 'max_concurrent_runs')::integer,
         json_typeof($10::text::json -> 'max_concurrent_runs') = 'number' IS TRUE
-            OR json_typeof($10::text::json -> 'concurrency_key') = 'string' IS TRUE,
+            OR json_typeof($10::text::json -> 'concurrency_key') = 'string' IS TRUE
+            OR $10::text::json ->> 'overlap' IN ('queue', 'cancel_running') IS TRUE,
         coalesce(($10::text::json ->> 'run_timeout')::integer, 3600))
 RETURNING created_at, updated_at;
 
@@ -67,7 +68,8 @@ SET name = $3, description = $4, authorization_id = $5, is_active = $6, schedule
     next_run_at = $15, webhook_token_hash = $16, webhook_token = $17,
     max_concurrent_runs = ($10::text::json ->> 'max_concurrent_runs')::integer,
     limited = json_typeof($10::text::json -> 'max_concurrent_runs') = 'number' IS TRUE
-              OR json_typeof($10::text::json -> 'concurrency_key') = 'string' IS TRUE,
+              OR json_typeof($10::text::json -> 'concurrency_key') = 'string' IS TRUE
+              OR $10::text::json ->> 'overlap' IN ('queue', 'cancel_running') IS TRUE,
     -- The least of all versions': runs of older ones are still looked after in time.
     run_timeout = least(run_timeout, coalesce(($10::text::json ->> 'run_timeout')::integer, 3600)),
     updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond')

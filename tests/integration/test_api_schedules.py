@@ -251,3 +251,24 @@ async def test_the_schedule_of_the_trigger(api: ApiClient) -> None:
     assert moved["schedule_value"] == "10:00"
     manual = [node("n1", "scheduled_trigger", schedule_type="manual"), nodes[1]]
     assert (await api.create(nodes=manual, **HOURLY))["schedule_value"] == "1 hour"
+
+
+async def test_overlap_knows_the_runs_from_before(api: ApiClient, database: asyncpg.Connection) -> None:
+    """Saved as anything but `allow`, it counts the open runs of slots from then on, and no others."""
+    made = await api.create(**HOURLY)
+    workflow_id = decode(Prefix.WORKFLOW, made["id"])
+    for _ in range(2):
+        assert (await api.call("POST", f"/workflows/{made['id']}/execute", {})).status == 202
+    run_id = await database.fetchval(
+        "UPDATE runs SET trigger_type = 'scheduled', trigger_payload = $1 WHERE id = (SELECT id FROM runs LIMIT 1)"
+        " RETURNING id",
+        '{"scheduled_at":"2026-01-01T00:00:00.000000Z"}',
+    )
+    limited = "SELECT limited FROM workflows WHERE id = $1"
+    for overlap, is_limited in (("queue", True), ("skip", False), ("cancel_running", True), ("allow", False)):
+        changed = await change(api, made, settings={"overlap": overlap})
+        assert changed["settings"] == {"overlap": overlap}
+        assert await database.fetchval(limited, workflow_id) == is_limited
+        kept = await database.fetch("SELECT workflow_id, run_id FROM scheduled_runs")
+        assert [tuple(row) for row in kept] == [(workflow_id, run_id)]
+    assert (await api.call("PUT", f"/workflows/{made['id']}", {"settings": {"overlap": "maybe"}})).status == 422
