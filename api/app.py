@@ -11,6 +11,7 @@ from api.routes import (
     authorizations,
     callbacks,
     documentation,
+    events,
     nodes,
     run_actions,
     run_bulk,
@@ -29,6 +30,7 @@ from shared.probes import Check, add_probe_routes
 ROUTES: Final[tuple[Route, ...]] = (
     *webhooks.ROUTES.declared,
     *sync.ROUTES.declared,
+    *events.ROUTES.declared,
     *callbacks.ROUTES.declared,
     *vault.ROUTES.declared,
     *nodes.ROUTES.declared,

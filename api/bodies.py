@@ -107,6 +107,20 @@ async def read_object(request: web.Request, limit: int = DEFINITION_BYTES) -> tu
     return body, value
 
 
+async def read_any(request: web.Request, limit: int) -> tuple[bytes, str]:
+    """The body, and the text of the JSON value it is; no body at all is null.
+
+    Raises:
+        EdgewiseError: as `read_object`, but for values that are no objects.
+    """
+    if request.body_exists:
+        require_json(request)
+    body = await read(request, limit)
+    if body:
+        parse(body)
+    return body, body.decode() or "null"
+
+
 async def read_definition(request: web.Request) -> tuple[bytes, dict[str, Any]]:
     """The body and the JSON object it is; no key may stand twice in an object, since one value would be lost.
 

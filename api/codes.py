@@ -51,6 +51,15 @@ ERRORS: Final[Mapping[str, str]] = {
     "handshake_invalid": (
         "A question whether the URL is the asker's own was not of the form in which Slack or Microsoft Graph ask it."
     ),
+    "event_too_large": (
+        "The event would start so many runs with so large a payload that they have more bytes together than it may. "
+        "Nothing was started; send a smaller payload, such as a reference."
+    ),
+    "filters_too_slow": (
+        "The filters of the workflows that listen to this event take too long together. Nothing was started."
+    ),
+    "invalid_event_name": "An event has a name of 1 to 128 letters, digits, dots, colons, hyphens and underscores.",
+    "too_many_listeners": "More workflows listen to this event than one event may start. Nothing was started.",
     "idempotency_in_progress": (
         "Another request with the same Idempotency-Key is under way. Repeat this one in a moment."
     ),

@@ -1,5 +1,6 @@
 """What handlers work with: made once when the process starts, handed to every call."""
 
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -39,6 +40,10 @@ class Accepts(Protocol):
 
     async def accept_on(self, connection: Executes, trigger: Trigger) -> Accepted | None:
         """The same in the caller's transaction."""
+        ...
+
+    async def accept_many_on(self, connection: Executes, triggers: Sequence[Trigger]) -> list[Accepted | None]:
+        """Like `accept_on`, for many triggers in one statement."""
         ...
 
     def announce(self, accepted: list[Accepted | None]) -> None:

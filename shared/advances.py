@@ -110,6 +110,19 @@ class ChildCall(NamedTuple):
     waits: bool
 
 
+class Publishing(NamedTuple):
+    """A step that publishes an event; it is among the openings, as one that waits, and goes on in the same transaction.
+
+    Attributes:
+        payload: JSON text.
+    """
+
+    node_id: str
+    item: str
+    event: str
+    payload: str
+
+
 class ItemFailure(NamedTuple):
     """The item that the held step belongs to failed.
 
@@ -159,6 +172,7 @@ class Advance(NamedTuple):
     calls: Sequence[ChildCall] = ()
     wake: str | None = None
     answers: bool = False
+    publications: Sequence[Publishing] = ()
 
     @property
     def ends(self) -> bool:
@@ -168,4 +182,6 @@ class Advance(NamedTuple):
     @property
     def needs_transaction(self) -> bool:
         """Whether more than the one statement belongs to it."""
-        return self.item_failure is not None or bool(self.iterations or self.questions or self.calls)
+        return self.item_failure is not None or bool(
+            self.iterations or self.questions or self.calls or self.publications
+        )

@@ -14,6 +14,7 @@
 | edgewise_webhook_requests_total | counter | outcome | accepted, and other answers: `api/webhook_receiving.py` |
 | edgewise_dedupe_hits_total | counter | | triggers that were repeats: they were told the run of the first |
 | edgewise_schedule_slots_total | counter | outcome | slots: fired, skipped, missed (at most 20 of a workflow at once) |
+| edgewise_event_filters_total | counter | outcome | filters of events that were judged: matched, passed_over, failed |
 | edgewise_schedule_lag_seconds | histogram | | from a slot to its run being accepted |
 | edgewise_backlog_steps | gauge | priority, state | open steps that are ready: sent, unsent |
 | edgewise_backlog_oldest_seconds | gauge | | age of the oldest step that is ready |
@@ -55,6 +56,7 @@ BATCH_SIZE: Final = Histogram("edgewise_batch_size", "Units of one commit.", ["b
 BATCH_SECONDS: Final = Histogram("edgewise_batch_seconds", "How long a commit took.", ["batch"], buckets=_FAST)
 WEBHOOK_REQUESTS: Final = Counter("edgewise_webhook_requests", "Webhook requests.", ["outcome"])
 DEDUPE_HITS: Final = Counter("edgewise_dedupe_hits", "Triggers that were repeats of an earlier one.")
+EVENT_FILTERS: Final = Counter("edgewise_event_filters", "Filters of events.", ["outcome"])
 SCHEDULE_SLOTS: Final = Counter("edgewise_schedule_slots", "Slots of schedules.", ["outcome"])
 SCHEDULE_LAG: Final = Histogram("edgewise_schedule_lag_seconds", "From a slot to its run.", buckets=_FAST)
 BACKLOG_STEPS: Final = Gauge("edgewise_backlog_steps", "Open steps that are ready.", ["priority", "state"])

@@ -15,6 +15,7 @@ from shared.lanes import Doorbell
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED
 from shared.states import TriggerType
 from shared.store.advance import Committed, commit, follow_up, still_mine
+from worker.publishing import Publisher
 
 _SYNC: Final = TriggerType.SYNC
 #: Whether an advance was written; false when its step had been taken over.
@@ -29,6 +30,7 @@ class Commits:
         incarnation: gives the id claims are made under.
         on_opened: called with the steps that a commit made ready, and the runs it started.
         on_freed: called with runs that a commit ended and that held a concurrency slot.
+        publisher: starts what events of steps start.
         on_answered: called with runs whose requests can be answered now: their answers, or their ends, are durable.
     """
 
@@ -39,12 +41,15 @@ class Commits:
         on_opened: Callable[[Sequence[Doorbell]], None],
         on_freed: Callable[[Sequence[UUID]], None],
         on_answered: Callable[[Sequence[UUID]], None],
+        *,
+        publisher: Publisher | None = None,
     ) -> None:
         self._pool = pool
         self._incarnation = incarnation
         self._on_opened = on_opened
         self._on_freed = on_freed
         self._on_answered = on_answered
+        self._publisher = publisher
         self._batcher: Batcher[Advance, Written] = Batcher(
             self._flush, name="advance", select=one_ending_per_run, is_crowd=_is_crowd
         )
@@ -85,6 +90,8 @@ class Commits:
         async with self._pool.acquire() as connection, connection.transaction():
             committed = await commit(connection, advances, incarnation)
             await follow_up(connection, advances, committed)
+            if self._publisher is not None:
+                await self._publisher.publish(connection, advances, committed)
         return committed
 
     async def _mine(

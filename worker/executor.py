@@ -29,6 +29,7 @@ from worker.holdings import Abort, Held, LostError
 from worker.incarnation import Incarnation
 from worker.isolation import Isolation, hopeless, is_apart, is_suspect
 from worker.plans import Plans, UnknownNodeTypeError
+from worker.publishing import Publisher
 from worker.reader import Reader
 from worker.settling import Settling
 from worker.walk import Next, Tools, Walk
@@ -47,7 +48,7 @@ class Executor:
     """Takes references and carries their runs on until nothing is left for this worker.
 
     Each reference takes a slot of ``capacity`` from when it was fetched until its walk ends. ``on_answered`` is told of
-    runs whose requests can be answered.
+    runs whose requests can be answered; past ``most_open_runs`` no event of a step starts another one.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Executor:
         tools: Tools,
         isolation: Isolation | None = None,
         on_answered: Callable[[Sequence[UUID]], None] = lambda _: None,
+        most_open_runs: int = 100_000,
     ) -> None:
         self._pool = pool
         self._plans = plans
@@ -73,7 +75,10 @@ class Executor:
         self._isolation = isolation or Isolation()
         self._reader = Reader(pool, lambda: incarnation.id)
         self._children = Children(pool, plans)
-        self.commits = commits = Commits(pool, lambda: incarnation.id, self._take_opened, self._freed, on_answered)
+        publisher = Publisher(most_open_runs, tools.new_id, tools.clock.now)
+        self.commits = commits = Commits(
+            pool, lambda: incarnation.id, self._take_opened, self._freed, on_answered, publisher=publisher
+        )
         self._settling = Settling(
             pool=pool,
             commits=commits,

@@ -96,6 +96,7 @@ class Worker:
             tools=Tools(clock, mint.uuid, random.random, self._egress, links, Secrets(pool, keys)),
             isolation=Isolation(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
             on_answered=self._announcer.answered,
+            most_open_runs=config.max_open_runs,
         )
         self._watchdog = Watchdog(asyncio.get_running_loop(), config.lease_seconds)
         self._broker = StepBroker(config.broker_url, room=self.capacity)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Final
 from uuid import UUID
 
-from shared.advances import Arrival, Asked, ChildCall, ItemFailure, Iteration, Opening, Result
+from shared.advances import Arrival, Asked, ChildCall, ItemFailure, Iteration, Opening, Publishing, Result
 from shared.db import Clock
 from shared.graph import advance as graph
 from shared.graph.paths import child
@@ -46,6 +46,7 @@ class Pending:
         self.iterations: list[Iteration] = []
         self.questions: list[Asked] = []
         self.calls: list[ChildCall] = []
+        self.publications: list[Publishing] = []
         self.item_failure: ItemFailure | None = None
         self.outcome: str | None = None
         self.error_message: str | None = None
@@ -101,7 +102,7 @@ class Pending:
         """A step waits, until a moment at most; the run that it waits for starts under a fresh id.
 
         Raises:
-            StepFailedError: if its question, or what it calls a workflow with, is too large.
+            StepFailedError: if its question, or what it calls a workflow or publishes an event with, is too large.
         """
         if wait.question is not None:
             self.questions.append(Asked(node.id, self._item, item_text(wait.question)))
@@ -109,6 +110,9 @@ class Pending:
         if wait.call is not None:
             child, text = new_id(), item_text(wait.call.payload)
             self.calls.append(ChildCall(node.id, self._item, child, wait.call.workflow_id, text, wait.call.waits))
+        if wait.event is not None:
+            text = item_text(wait.event.payload)
+            self.publications.append(Publishing(node.id, self._item, wait.event.name, text))
         self._open(node.id, StepStatus.WAITING, attempt, wait.until, wait.reason, child, claim_first=False)
 
     def iterate(self, node: PlanNode, attempt: int, division: Division) -> None:

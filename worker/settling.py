@@ -144,6 +144,7 @@ def _bare(advance: Advance, message: str) -> Advance:
         arrivals=(),
         iterations=(),
         calls=(),
+        publications=(),
         item_failure=None,
         outcome=RunStatus.FAILED,
         error_message=message,

@@ -240,7 +240,7 @@ class Walk:
         self._written = self._held
         if pending.is_over:
             pending.effects, pending.openings, pending.iterations, pending.questions = [], [], [], []
-            pending.calls = []
+            pending.calls, pending.publications = [], []
             self._joins.clear()
         following = self._open_effects(keep_going=keep_going)
         pending.count()
@@ -265,6 +265,7 @@ class Walk:
             iterations=pending.iterations,
             questions=pending.questions,
             calls=pending.calls,
+            publications=pending.publications,
             answers=self.loaded.trigger_type == _SYNC and self._answers(),
         )
         self._joins.clear()

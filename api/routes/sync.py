@@ -10,7 +10,7 @@ from aiohttp import web
 from api import idempotency
 from api.access import Scope
 from api.answers import Answer, json_answer
-from api.bodies import parse, read, require_json
+from api.bodies import read_any
 from api.call import Call, found
 from api.routing import Routes
 from api.sync_answers import respond
@@ -57,25 +57,21 @@ class Started(NamedTuple):
 async def execute_sync(call: Call) -> web.Response:
     """The response node's answer; 504 with the run's id if it takes too long, 422 if the graph has no answer."""
     workflow_id = call.path_id(Prefix.WORKFLOW)
-    if call.request.body_exists:
-        require_json(call.request)
-    body = await read(call.request, call.services.config.webhook_max_bytes)
-    if body:
-        parse(body)
+    sent = await read_any(call.request, call.services.config.webhook_max_bytes)
     run_id = call.services.ingest.new_id()
     try:
-        return await _run(call, workflow_id, run_id, body)
+        return await _run(call, workflow_id, run_id, *sent)
     except StoppingError:
         name = encode(Prefix.RUN, run_id)
         message = f"The process stops; the run {name}, if it was started, goes on."
         raise UnavailableError("stopping", message, retry_after=1, run_id=name) from None
 
 
-async def _run(call: Call, workflow_id: UUID, run_id: UUID, body: bytes) -> web.Response:
+async def _run(call: Call, workflow_id: UUID, run_id: UUID, body: bytes, payload: str) -> web.Response:
     sync = call.services.sync
     waiter = await sync.enter(run_id, call.request)
     try:
-        started = await _start(call, workflow_id, run_id, body)
+        started = await _start(call, workflow_id, run_id, body, payload)
         if started.first_at is None:
             return await respond(call, run_id, started.graph, await sync.wait(run_id, waiter, started.graph.nodes))
     finally:
@@ -85,9 +81,8 @@ async def _run(call: Call, workflow_id: UUID, run_id: UUID, body: bytes) -> web.
     return response
 
 
-async def _start(call: Call, workflow_id: UUID, run_id: UUID, body: bytes) -> Started:
+async def _start(call: Call, workflow_id: UUID, run_id: UUID, body: bytes, payload: str) -> Started:
     """Store the run, durably, unless an earlier request with this key did."""
-    payload = body.decode() or "null"
     if idempotency.scope_of(call) is None:
         async with call.reading() as connection:
             trigger = await _trigger(connection, call, workflow_id, run_id, payload)

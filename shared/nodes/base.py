@@ -23,6 +23,7 @@ __all__ = [
     "CompiledNode",
     "DataT",
     "Division",
+    "EventCall",
     "Exposed",
     "Grant",
     "Kind",
@@ -76,6 +77,16 @@ class WorkflowCall(msgspec.Struct, frozen=True):
     waits: bool
 
 
+class EventCall(msgspec.Struct, frozen=True):
+    """An event that the step publishes, in the transaction in which it begins to wait; it goes on in the same one.
+
+    What ends the wait is an ``answer`` whose outcome is ``published``, with ``run_ids`` as its data, or says why not.
+    """
+
+    name: str
+    payload: Any
+
+
 class Wait(msgspec.Struct, frozen=True):
     """The step waits until a moment of Postgres's clock, or for an answer, or a run's end, that comes before it.
 
@@ -83,12 +94,14 @@ class Wait(msgspec.Struct, frozen=True):
         reason: what it waits for: a timer, a callback, a person or a run.
         question: what is asked of whoever follows the step's link; only for callbacks and persons.
         call: the run that it starts and waits for.
+        event: what it publishes.
     """
 
     until: datetime
     reason: Waits = Waits.TIMER
     question: Question | None = None
     call: WorkflowCall | None = None
+    event: EventCall | None = None
 
 
 class Division(msgspec.Struct, frozen=True):

@@ -17,13 +17,18 @@ _PLAIN: Final = 4
 
 
 class Budget:
-    """The processor time of one run of a node: as much as a template may take (`shared.templates.limits`)."""
+    """The processor time of one run of a node: as much as a template may take (`shared.templates.limits`), or so much.
 
-    __slots__ = ("_deadline", "_since")
+    Args:
+        seconds: that much; None for a template's.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_deadline", "_seconds", "_since")
+
+    def __init__(self, seconds: float | None = None) -> None:
         self._since = 0
-        self._deadline = time.thread_time() + limits.SECONDS
+        self._seconds = seconds = limits.SECONDS if seconds is None else seconds
+        self._deadline = time.thread_time() + seconds
 
     def spend(self, amount: int = 1) -> None:
         """Take note of some work, about a microsecond each; the clock is read at every 64th.
@@ -37,7 +42,7 @@ class Budget:
         self._since = 0
         if time.thread_time() > self._deadline:
             raise StepFailedError(
-                "too_much_work", f"The node takes more than {limits.SECONDS:g} s of processor time on its data."
+                "too_much_work", f"The node takes more than {self._seconds:g} s of processor time on its data."
             )
 
 

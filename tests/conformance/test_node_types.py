@@ -240,7 +240,7 @@ def test_no_data_raises(component: str, value: Any) -> None:
 @pytest.mark.parametrize("trigger_type", list(TriggerType))
 def test_triggers_take_any_start(component: str, trigger_type: TriggerType) -> None:
     """Whatever started the run, a trigger's output says the run's id and what started it."""
-    node = REGISTRY.compile("n1", component, {})
+    node = REGISTRY.compile("n1", component, dict(REGISTRY.type_of(component).example))
     output = node.trigger(TriggerContext(RUN_ID, trigger_type, {"run_id": "forged", "x": 1})).output
     assert output["run_id"] == RUN_ID
     assert output["trigger_type"] == trigger_type

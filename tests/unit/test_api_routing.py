@@ -17,7 +17,15 @@ from shared.ids import Mint
 
 _ROOT = Path(__file__).parents[2]
 #: Where an error that is raised can reach a caller of the api.
-_SOURCES = ("api", "shared/graph", "shared/nodes", "shared/schedule", "shared/ids.py", "shared/ingest.py")
+_SOURCES = (
+    "api",
+    "shared/graph",
+    "shared/nodes",
+    "shared/schedule",
+    "shared/ids.py",
+    "shared/events.py",
+    "shared/ingest.py",
+)
 _SERVED = {
     name
     for name, kind in vars(errors).items()
