@@ -17,7 +17,7 @@ from api.call import Call
 from shared.db import Connection
 from shared.errors import BadRequestError, ConflictError
 from shared.store import idempotency
-from shared.store.idempotency import Kept, Scope
+from shared.store.idempotency import Kept, Scope, body_context
 
 HEADER: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
@@ -116,4 +116,4 @@ def _to_keep(call: Call, scope: Scope, digest: _Digest, answer: Answer) -> Kept:
 
 
 def _context(scope: Scope) -> str:
-    return f"idempotency.body:{scope.workspace_id} {scope.method} {scope.route} {scope.key}"
+    return body_context(*scope)

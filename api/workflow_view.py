@@ -8,7 +8,7 @@ from api.webhook_targets import TRIGGER_COMPONENT
 from api.workflow_fields import Workflow
 from shared.ids import Prefix, encode
 from shared.jsontext import to_bytes
-from shared.store.workflows import WorkflowRow
+from shared.store.workflows import WorkflowRow, webhook_token_context
 from shared.vault import KeyRing
 
 
@@ -41,7 +41,7 @@ def etag(row: WorkflowRow) -> str:
 
 def token_context(row: WorkflowRow) -> str:
     """What binds an encrypted webhook token to its row."""
-    return f"workflows.webhook_token:{row.id}"
+    return webhook_token_context(row.id)
 
 
 def _webhook_url(row: WorkflowRow, keys: KeyRing, public_url: str) -> str | None:

@@ -43,6 +43,7 @@ def main() -> None:
       edgewise up                       everything on this machine, in ./.edgewise
       edgewise check-config             is the environment fit to start?
       edgewise token --workspace acme   a bearer token for curl
+      edgewise vault rotate             everything under the newest key
     """
 
 
@@ -216,6 +217,39 @@ def check_config(as_json: bool) -> None:
         _print({"valid": False, "errors": faults}, as_json, "")
         sys.exit(_FAILED)
     _print({"valid": True, "errors": []}, as_json, "the configuration is fine")
+
+
+@main.group("vault")
+def vault_group() -> None:
+    """Look after the vault.
+
+    \b
+    Example:
+      edgewise vault rotate
+    """
+
+
+@vault_group.command("rotate")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_reporting
+def vault_rotate(as_json: bool) -> None:
+    """Encrypt everything anew that is not under the newest key.
+
+    The newest key is the first of EDGEWISE_VAULT_KEYS; put it there and restart all services before. Safe while they
+    run, and to repeat. Exit status 1 if something could not be decrypted: its key is not in the ring.
+
+    \b
+    Example:
+      EDGEWISE_VAULT_KEYS=new:...,old:... edgewise vault rotate
+    """
+    import asyncio
+
+    from deploy.rotation import rotate, told
+
+    done = asyncio.run(rotate(_config()))
+    _print(done, as_json, told(done))
+    if done.unreadable:
+        sys.exit(_FAILED)
 
 
 def _config(unread: tuple[str, ...] = ()) -> "Config":

@@ -87,13 +87,15 @@ class KeyRing:
         """Whether a signature is one of this message under any key of the ring; in constant time for each key."""
         return any(hmac.compare_digest(hmac.digest(key, message, "sha256"), signature) for key in self._signers)
 
-    def needs_rotation(self, blob: bytes) -> bool:
-        """Whether a blob is under another key than the newest.
+    @property
+    def newest(self) -> str:
+        """The id of the key that encrypts."""
+        return self._newest
 
-        Raises:
-            VaultError: ``vault_format``.
-        """
-        return _split(blob).key_id != self._newest
+    @property
+    def prefix(self) -> bytes:
+        """What every blob begins with that is under the newest key, and no other blob."""
+        return bytes((_VERSION, len(self._newest))) + self._newest.encode()
 
 
 def _signer(key: bytes) -> bytes:

@@ -47,8 +47,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def secret_name(self) -> str:
         """The name of the vault item."""
-        reference = _VAULT_REFERENCE.fullmatch(self.secret.strip())
-        return reference.group(1) if reference else self.secret
+        return secret_name(self.secret)
 
 
 class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,6 +93,12 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_ips: Annotated[list[str], Meta(max_length=200)] | None = None
     response: Response | None = None
     handshake: Literal["slack", "microsoft_graph"] | None = None
+
+
+def secret_name(text: str) -> str:
+    """The name of the vault item that a ``secret`` means: the text itself, or that of ``{{ vault.name }}``."""
+    reference = _VAULT_REFERENCE.fullmatch(text.strip())
+    return reference.group(1) if reference else text
 
 
 def stored(data: Mapping[str, Any]) -> str | None:

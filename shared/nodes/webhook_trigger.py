@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, TypedDict
 
 from shared.nodes.base import Kind, NodeType, Outcome, TriggerContext
-from shared.nodes.webhook_rules import Rules, faults
+from shared.nodes.webhook_rules import Rules, faults, secret_name
 from shared.states import TriggerType
 from shared.templates.fields import Rendering
 
@@ -33,6 +33,11 @@ class WebhookTrigger(NodeType[Rules]):
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
         return list(faults(data))
+
+    def vault_names(self, data: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """The item that signatures are checked with."""
+        signature = data.get("signature")
+        return [("signature.secret", secret_name(signature["secret"]))] if signature is not None else []
 
     def payload_type(self, paths: Iterable[Sequence[object]]) -> Any:
         """The members of the body that are named; all of it if it is read as a whole, or its size, first or last is."""

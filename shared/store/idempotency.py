@@ -22,6 +22,11 @@ class Scope(NamedTuple):
     key: str
 
 
+def body_context(workspace_id: UUID, method: str, route: str, key: str) -> str:
+    """What binds an encrypted answer to its row."""
+    return f"idempotency.body:{workspace_id} {method} {route} {key}"
+
+
 class Kept(NamedTuple):
     """An answer.
 

@@ -109,6 +109,11 @@ class Filters(NamedTuple):
     limit: int | None = None
 
 
+def webhook_token_context(workflow_id: UUID) -> str:
+    """What binds an encrypted webhook token to its row."""
+    return f"workflows.webhook_token:{workflow_id}"
+
+
 async def now(connection: Connection) -> datetime:
     """Postgres's time."""
     moment: datetime = await connection.fetchval(_SQL["now"])

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from api import webhook_targets
+from shared.ids import Prefix, decode
 from shared.store.vault import secret_context
 from tests.api_client import PUBLIC_URL, Answer, ApiClient, node
 
@@ -27,20 +28,11 @@ async def hook(api: ApiClient, **data: Any) -> tuple[dict[str, Any], str]:
     return made, made["webhook_url"].removeprefix(PUBLIC_URL)
 
 
-async def keep_secret(api: ApiClient, workflow: dict[str, Any], name: str, secret: str) -> UUID:
-    """Put a secret into the vault of a workflow's workspace."""
-    services = api.api.services
-    item = services.mint.uuid()
-    blob = services.keys.encrypt(secret.encode(), context=secret_context(item))
-    async with services.pool.acquire() as connection:
-        await connection.execute(
-            "INSERT INTO vault_items (id, workspace_id, name, secret) SELECT $1, workspace_id, $2, $3 FROM workflows"
-            " LIMIT 1",
-            item,
-            name,
-            blob,
-        )
-    return item
+async def keep_secret(api: ApiClient, name: str, secret: str) -> UUID:
+    """Put a secret into the vault."""
+    made = await api.call("POST", "/workflows/vault", {"name": name, "secret": secret})
+    assert made.status == 201, made.body
+    return decode(Prefix.VAULT, made.json["id"])
 
 
 async def send(api: ApiClient, path: str, body: Any = b"{}", **headers: str) -> Answer:
@@ -73,8 +65,8 @@ def counted(outcome: str) -> float:
 
 async def test_only_what_is_signed_starts_a_run(api: ApiClient) -> None:
     """A wrong, a missing and another body's signature are 401 with a challenge, and start none."""
-    made, path = await hook(api, signature={"scheme": "github", "secret": "{{ vault.github_secret }}"})
-    await keep_secret(api, made, "github_secret", SECRET)
+    await keep_secret(api, "github_secret", SECRET)
+    _, path = await hook(api, signature={"scheme": "github", "secret": "{{ vault.github_secret }}"})
     before = counted("unsigned")
     body = b'{"zen": "Keep it logically awesome."}'
     refused = await send(api, path, body, **{"X-Hub-Signature-256": github(b"{}")})
@@ -89,11 +81,14 @@ async def test_only_what_is_signed_starts_a_run(api: ApiClient) -> None:
 async def test_a_secret_is_read_anew_every_second(make_api: Any) -> None:
     """One that is not there is 503 with Retry-After; once it is, and once it was changed, the new one counts."""
     api: ApiClient = await make_api()
-    made, path = await hook(api, signature={"scheme": "github", "secret": "github_secret"})
+    await keep_secret(api, "github_secret", SECRET)
+    _, path = await hook(api, signature={"scheme": "github", "secret": "github_secret"})
+    async with api.api.services.pool.acquire() as connection:
+        await connection.execute("DELETE FROM vault_items")
     answer = await send(api, path, **{"X-Hub-Signature-256": github(b"{}")})
     assert told(answer) == (503, "webhook_secret_missing")
     assert answer.headers["Retry-After"] == "60"
-    item = await keep_secret(api, made, "github_secret", SECRET)
+    item = await keep_secret(api, "github_secret", SECRET)
 
     async def status(secret: str) -> int:
         return (await send(api, path, **{"X-Hub-Signature-256": github(b"{}", secret)})).status
@@ -118,10 +113,9 @@ async def test_a_secret_is_read_anew_every_second(make_api: Any) -> None:
 
 async def test_a_form_is_signed_as_it_came(api: ApiClient) -> None:
     """The signature of a multipart body is one of its bytes, and its fields are read all the same."""
-    made, path = await hook(
-        api, signature={"scheme": "hmac", "secret": "the-item", "header": "X-Seal", "prefix": "v1="}
-    )
-    await keep_secret(api, made, "the-item", SECRET)
+    await keep_secret(api, "the-item", SECRET)
+    signature = {"scheme": "hmac", "secret": "the-item", "header": "X-Seal", "prefix": "v1="}
+    _, path = await hook(api, signature=signature)
     body = (
         b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b\r\nContent-Disposition: form-data; name="f";'
         b' filename="x.bin"\r\nContent-Type: application/octet-stream\r\n\r\n' + b"\x00\xff" * 50_000 + b"\r\n--b--\r\n"
@@ -245,8 +239,8 @@ async def test_a_response_that_fails_leaves_the_run_as_it_is(api: ApiClient) -> 
 
 async def test_slack_s_challenge_is_answered_when_it_is_signed(api: ApiClient) -> None:
     """It starts no run; an unsigned one is 401, and an event of Slack's starts one."""
-    made, path = await hook(api, signature={"scheme": "slack", "secret": "the-item"})
-    await keep_secret(api, made, "the-item", SECRET)
+    await keep_secret(api, "the-item", SECRET)
+    _, path = await hook(api, signature={"scheme": "slack", "secret": "the-item"})
     now = str(int(api.api.services.clock.time()))
 
     async def ask(value: Any, secret: str = SECRET) -> Answer:
