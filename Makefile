@@ -52,6 +52,7 @@ drills: $(READY) ## Kill, stop and empty things while runs are in flight for STO
 	STORM_SECONDS=$(or $(STORM_SECONDS),600) $(BIN)/pytest -s tests/faults $(ARGS)
 	SIMULATION_SCHEDULES=$(or $(SIMULATION_SCHEDULES),20000) SIMULATION_SEQUENCES=$(or $(SIMULATION_SEQUENCES),300) \
 		$(BIN)/pytest tests/property/test_simulation.py tests/property/test_simulation_fidelity.py $(ARGS)
+	$(BIN)/pytest -s tests/property/test_schedule_zones.py $(ARGS)
 
 lock: $(UV) ## Refresh requirements.lock from pyproject.toml (ARGS=--upgrade: to the newest versions).
 	$(UV) pip compile --quiet --python $(BIN)/python --universal --generate-hashes --python-version 3.11 \
