@@ -211,6 +211,10 @@ ERRORS: Final[Mapping[str, str]] = {
 
 #: Codes of single faults (``errors[].code``).
 FAULTS: Final[Mapping[str, str]] = {
+    "authorization_required": (
+        "A node presents the workflow's authorization, and the workflow has none. Give it the id of one in "
+        "authorization_id; POST /workflows/authorization makes one."
+    ),
     "body_joins_outside": (
         "The body of an iterator is what its handle item leads to. No edge may come into it from outside."
     ),

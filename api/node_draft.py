@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, NamedTuple, NoReturn
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -45,12 +46,14 @@ class NodeDraft(NamedTuple):
         data: as the author wrote it.
         context: what the request gives.
         unseen: references of its templates to what the context does not have.
+        authorization_id: of what it may present to APIs.
     """
 
     node: Node
     data: dict[str, Any]
     context: Mapping[str, Any]
     unseen: list[Fault]
+    authorization_id: UUID | None = None
 
 
 async def read_test(call: Call, raw: Mapping[str, Any]) -> NodeDraft:
@@ -73,7 +76,9 @@ async def read_test(call: Call, raw: Mapping[str, Any]) -> NodeDraft:
         _refuse(faults)
     seen = [name for name, value in context.items() if name not in _AROUND]
     unseen = [] if node.kind is Kind.TRIGGER else unseen_references(node, seen)
-    return NodeDraft(node, values["node"].get("data", {}), context, unseen)
+    text = values.get("authorization_id")
+    authorization_id = None if text is None else decode(Prefix.AUTHORIZATION, text)
+    return NodeDraft(node, values["node"].get("data", {}), context, unseen, authorization_id)
 
 
 def _context_faults(context: Mapping[str, Any]) -> list[Fault]:

@@ -74,9 +74,10 @@ class NodeTests:
             RateLimitedError: if too many tests are under way.
             UnavailableError: if no process could be had.
         """
+        request, seconds = _request(node, data, scope, context), _seconds(node, context)
         with self._place(workspace_id):
             try:
-                ended = await self._processes.perform(_request(node, data, scope, context), _seconds(node, context))
+                ended = await self._processes.perform(request, seconds, context.authorization)
             except NotStartedError as error:
                 message = "No process could be started for the test; come back."
                 raise UnavailableError("test_not_started", message, retry_after=5) from error

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from api.call import Call
 from api.node_draft import NodeDraft
 from api.node_tests import timeout_of
+from shared.authorizations.told import Told
 from shared.errors import Fault, StepFailedError
 from shared.graph.catalogue import Kind
 from shared.graph.suggest import clean
@@ -15,6 +16,7 @@ from shared.ids import Prefix, encode
 from shared.log import get
 from shared.metrics import NODE_TESTS
 from shared.nodes.base import StepContext
+from shared.redaction import Redactor
 from shared.states import TriggerType
 
 _log = get(__name__)
@@ -80,20 +82,25 @@ async def _ended(call: Call, draft: NodeDraft) -> Success | Failure:
     if draft.unseen:
         message = " ".join(fault.message for fault in draft.unseen)
         return Failure(TestError("unknown_reference", message, None, None, tuple(draft.unseen)))
-    context = _step_context(call, draft)
+    secrets: list[str] = []
+    context = _step_context(call, draft, secrets)
     try:
         outcome = await call.services.tests.perform(
             call.workspace_id, draft.node, draft.data, _scope(draft, context.run_id), context
         )
     except StepFailedError as error:
+        blank = Redactor(secrets)
         told = error.as_output()["error"]
-        failed = TestError(clean(error.code), clean(error.message), told["status"], told["body"])
-        return Failure(failed, UNSET if error.step_input is None else error.step_input)
-    return Success(outcome.output, outcome.handle, UNSET if outcome.step_input is None else outcome.step_input)
+        message = blank.text(clean(error.message))
+        failed = TestError(clean(error.code), message, told["status"], blank.value(told["body"]))
+        return Failure(failed, UNSET if error.step_input is None else blank.value(error.step_input))
+    blank = Redactor(secrets)
+    given = UNSET if outcome.step_input is None else blank.value(outcome.step_input)
+    return Success(blank.value(outcome.output), outcome.handle, given)
 
 
-def _step_context(call: Call, draft: NodeDraft) -> StepContext:
-    """The context of a first attempt in a run that there is not."""
+def _step_context(call: Call, draft: NodeDraft, secrets: list[str]) -> StepContext:
+    """The context of a first attempt in a run that there is not; ``secrets`` gets what is presented to others."""
     run_id = encode(Prefix.RUN, call.services.mint.uuid())
     return StepContext(
         run_id=run_id,
@@ -104,7 +111,18 @@ def _step_context(call: Call, draft: NodeDraft) -> StepContext:
         now=call.services.clock.now(),
         timeout=timeout_of(draft.node),
         egress=None,  # type: ignore[arg-type] # the process that calls the node has its own
+        authorization=_authorization(call, draft, secrets),
     )
+
+
+def _authorization(call: Call, draft: NodeDraft, secrets: list[str]) -> Told | None:
+    if draft.authorization_id is None:
+        return None
+
+    async def uses_secret(secret: str) -> None:
+        secrets.append(secret)
+
+    return Told(call.services.authorizer.of(call.workspace_id, draft.authorization_id), uses_secret)
 
 
 def _scope(draft: NodeDraft, run_id: str) -> dict[str, Any]:

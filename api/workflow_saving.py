@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from api import workflow_events, workflow_links, workflow_vault
+from api import workflow_authorization, workflow_events, workflow_links, workflow_vault
 from api.call import Call, found
 from api.webhook_targets import TRIGGER_COMPONENT, hash_token
 from api.workflow_draft import Base, Draft, base_of, draft
@@ -34,7 +34,7 @@ async def validate(call: Call, raw: Mapping[str, Any]) -> list[Fault]:
     """Everything that creating this workflow would be refused for."""
     made, faults = await _draft(call, raw, None)
     async with call.reading() as connection:
-        _, more = await _authorization(connection, call, made, lock=False)
+        _, more = await _authorization(connection, call, made, raw, None, lock=False)
         _, wrong = await workflow_links.check(connection, call, made, raw, None, lock=False)
         _, unknown = await workflow_vault.check(connection, call, made, raw, lock=False)
     return faults + more + wrong + unknown
@@ -47,7 +47,7 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
         InvalidError: with every fault.
     """
     made, faults = await _draft(call, raw, None)
-    authorization_id, more = await _authorization(connection, call, made, lock=True)
+    authorization_id, more = await _authorization(connection, call, made, raw, None, lock=True)
     links, wrong = await workflow_links.check(connection, call, made, raw, None, lock=True)
     items, unknown = await workflow_vault.check(connection, call, made, raw, lock=True)
     _refuse(faults + more + wrong + unknown)
@@ -62,7 +62,7 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
 
 
 async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Mapping[str, Any]) -> WorkflowRow:
-    """Change what the request says of a workflow; a new version if its graph or settings change.
+    """Change what the request says of a workflow; a new version if its graph, settings or authorization change.
 
     Raises:
         NotFoundError: if the workspace has no such workflow.
@@ -71,12 +71,10 @@ async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Map
     """
     before = await _locked(connection, call, workflow_id)
     made, faults = await _draft(call, raw, base_of(before))
-    authorization_id, more = await _authorization(connection, call, made, lock=True)
+    authorization_id, more = await _authorization(connection, call, made, raw, before, lock=True)
     links, wrong = await workflow_links.check(connection, call, made, raw, workflow_id, lock=True)
     items, unknown = await workflow_vault.check(connection, call, made, raw, lock=True)
     _refuse(faults + more + wrong + unknown)
-    if "authorization_id" not in raw:
-        authorization_id = before.authorization_id
     row = await _row(connection, call, made, authorization_id, before)
     saved = await workflows.update(connection, row, _version(call, row, made) if row.version > before.version else None)
     await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
@@ -120,12 +118,19 @@ async def _draft(call: Call, raw: Mapping[str, Any], base: Base | None) -> tuple
 
 
 async def _authorization(
-    connection: Connection, call: Call, made: Draft, *, lock: bool
+    connection: Connection,
+    call: Call,
+    made: Draft,
+    raw: Mapping[str, Any],
+    before: WorkflowRow | None,
+    *,
+    lock: bool,
 ) -> tuple[UUID | None, list[Fault]]:
-    """The authorization a draft names, if the workspace has it; locked, so that it stays until that is stored."""
+    """The authorization that the workflow will have, locked until that is stored, and what is wrong with it."""
     text = made.values.get("authorization_id")
     if text is None:
-        return None, []
+        kept = before.authorization_id if before is not None and "authorization_id" not in raw else None
+        return kept, [] if kept is not None else workflow_authorization.missing(made, call.services.registry)
     try:
         authorization_id = decode(Prefix.AUTHORIZATION, text)
     except NotFoundError:
@@ -166,7 +171,7 @@ async def _row(
         schedule_value=made.schedule.value,
         timezone=made.schedule.timezone,
         settings=made.settings,
-        version=_next_version(made, before),
+        version=_next_version(made, authorization_id, before),
         priority=made.priority,
         trigger_node=plan.trigger,
         trigger_component=plan.nodes[plan.trigger].component,
@@ -181,10 +186,12 @@ async def _row(
     return _with_token(call, msgspec.structs.replace(row, next_run_at=next_run_at(row, before, now)))
 
 
-def _next_version(made: Draft, before: WorkflowRow | None) -> int:
+def _next_version(made: Draft, authorization_id: UUID | None, before: WorkflowRow | None) -> int:
+    """Everything that a run keeps makes a version."""
     if before is None:
         return 1
-    same = (made.nodes, made.edges, made.settings) == (before.nodes, before.edges, before.settings)
+    kept = (before.nodes, before.edges, before.settings, before.authorization_id)
+    same = (made.nodes, made.edges, made.settings, authorization_id) == kept
     return before.version if same else before.version + 1
 
 
@@ -203,7 +210,17 @@ def _version(call: Call, row: WorkflowRow, made: Draft) -> Version:
     plan = encode_plan(made.plan).decode()
     author = call.principal.subject
     source = (row.nodes, row.edges, row.settings)
-    return Version(row.workspace_id, row.id, row.version, *source, plan, PLAN_FORMAT, author, _rules(made.plan))
+    return Version(
+        row.workspace_id,
+        row.id,
+        row.version,
+        *source,
+        plan,
+        PLAN_FORMAT,
+        author,
+        _rules(made.plan),
+        row.authorization_id,
+    )
 
 
 def _rules(plan: Plan) -> str | None:

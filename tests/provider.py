@@ -1,7 +1,7 @@
 """An OAuth2 provider for tests, authlib's, with an API that takes its tokens; both on loopback.
 
-It has one client and one person, ``ada``, who consents unless the test says that she does not. Refresh tokens rotate:
-each is good for one use.
+It has one client and one person, ``ada``, who consents unless the test says that she does not. Refresh tokens rotate,
+unless the test says otherwise.
 """
 
 import asyncio
@@ -131,7 +131,8 @@ class Refresh(RefreshTokenGrant):
         return PERSON
 
     def revoke_old_credential(self, refresh_token: Any) -> None:
-        del self.server.provider.refresh_tokens[refresh_token.text]
+        if self.server.provider.rotates:
+            del self.server.provider.refresh_tokens[refresh_token.text]
 
 
 class Credentials(ClientCredentialsGrant):
@@ -183,6 +184,9 @@ class Provider:
         url: where both are.
         consents: whether the person does.
         expires_in: seconds that tokens are said to live.
+        rotates: whether a refresh token is good for one use.
+        refuses: whether the API answers everything with 401.
+        others: headers that the API takes besides, as (name, value).
         answers: what the next token requests are answered with instead, as (status, JSON).
         gate: token requests that were granted are answered once it is open.
         granted: how many token requests were granted, by grant type; each is counted before it waits at the gate.
@@ -195,6 +199,8 @@ class Provider:
         self.consents = True
         self.expires_in = 3600
         self.gives_refresh_tokens = True
+        self.rotates = True
+        self.refuses = False
         self.codes: dict[str, Any] = {}
         self.refresh_tokens: dict[str, Any] = {}
         self.access_tokens: set[str] = set()
@@ -257,9 +263,14 @@ class Provider:
         await request.read()
         presented = request.headers.get("Authorization", "")
         known = presented.removeprefix("Bearer ") in self.access_tokens
-        if not known and not any(request.headers.get(name) == value for name, value in self.others):
-            return web.json_response({"error": "who are you?", "presented": presented}, status=401)
-        told = {"method": request.method, "path": request.path_qs, "body": await request.text(), "echo": presented}
+        if "to" in request.query and known:
+            raise web.HTTPFound(request.query["to"])
+        known = known or any(request.headers.get(name) == value for name, value in self.others)
+        if self.refuses or not known:
+            return web.json_response({"error": "who are you?"}, status=401)
+        told = {"method": request.method, "path": request.path_qs, "body": await request.text()}
+        if "echo" in request.query:
+            told["echo"] = {name: value for name, value in request.headers.items() if name != "Host"}
         return web.json_response(told)
 
     def app(self) -> web.Application:

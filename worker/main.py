@@ -11,6 +11,8 @@ import asyncpg
 import structlog
 
 from shared import service
+from shared.authorizations.authorizer import Authorizer
+from shared.authorizations.provider import operator_provider
 from shared.broker import Announcer, StepBroker
 from shared.config import Config
 from shared.db import DATABASE_ERRORS, Clock, keep_in_step
@@ -40,6 +42,8 @@ _log = structlog.get_logger(__name__)
 
 #: Seconds without a poll of the broker after which the worker is not ready.
 _POLL_AGE = 15.0
+#: Seconds that tokens which providers are about to give have at least at a stop, to be stored.
+_LAST_WORDS = 1.0
 #: The counter of an outcome; looking it up by its label takes longer than its increment.
 _calls: Final = cache(EGRESS.labels)
 
@@ -83,6 +87,7 @@ class Worker:
             on_result=lambda outcome: _calls(outcome).inc(),
             on_change=lambda change: EGRESS_HOSTS.labels(change).inc(),
         )
+        self._authorizer = Authorizer(pool, keys, self._egress, mint.uuid, operator_provider(config))
         self._announcer = Announcer(config.broker_url)
         self.capacity = Capacity(config.worker_slots)
         self.incarnation = Incarnation(config.database_url, lease=config.lease_seconds, new_id=mint.uuid, holdings=held)
@@ -93,7 +98,7 @@ class Worker:
             incarnation=self.incarnation,
             capacity=self.capacity,
             announcer=self._announcer,
-            tools=Tools(clock, mint.uuid, random.random, self._egress, links, Secrets(pool, keys)),
+            tools=Tools(clock, mint.uuid, random.random, self._egress, links, Secrets(pool, keys), self._authorizer),
             isolation=Isolation(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
             on_answered=self._announcer.answered,
             most_open_runs=config.max_open_runs,
@@ -121,6 +126,8 @@ class Worker:
         self.capacity.close()
         consumers = asyncio.create_task(asyncio.to_thread(self._threads.stop, int(self._config.grace_seconds * 1000)))
         await self._executor.stop(self._config.grace_seconds)
+        left = self._config.grace_seconds - (time.monotonic() - began)
+        await self._authorizer.aclose(max(_LAST_WORDS, left))
         await consumers
         actors.withdraw()
         await self.incarnation.stop()

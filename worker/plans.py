@@ -36,6 +36,7 @@ class Blueprint(NamedTuple):
         read_payload: decodes what a request brought, as far as templates see it.
         responses: the nodes that answer the request which started a run.
         vault: the vault items that its nodes read; None if they use no secrets of any kind.
+        authorization_id: of what the version presents to APIs, None if it has nothing.
     """
 
     plan: Plan
@@ -47,6 +48,7 @@ class Blueprint(NamedTuple):
     read_payload: Callable[[str], Any] = decode
     responses: tuple[str, ...] = ()
     vault: frozenset[str] | None = None
+    authorization_id: UUID | None = None
 
 
 class Plans:
@@ -113,6 +115,7 @@ class Plans:
             read_payload,
             responses,
             _vault(nodes.values()),
+            record["authorization_id"],
         )
         self._kept[key] = blueprint
         if len(self._kept) > self._size:

@@ -13,6 +13,8 @@ from uuid import UUID
 import msgspec
 
 from shared.advances import Advance, ItemFailure, Opening
+from shared.authorizations.authorizer import Authorizer
+from shared.authorizations.told import Told
 from shared.db import Clock
 from shared.errors import StepFailedError
 from shared.graph import advance as graph
@@ -21,7 +23,7 @@ from shared.graph.model import DONE_HANDLE, ERROR_HANDLE
 from shared.graph.paths import depth
 from shared.graph.plan import PlanNode
 from shared.links import Links
-from shared.nodes.base import CompiledNode, Division, Outcome, StepContext
+from shared.nodes.base import Authorization, CompiledNode, Division, Outcome, StepContext
 from shared.states import RunStatus, StepStatus, TriggerType
 from shared.store.taken import Loaded
 from shared.texts import (
@@ -49,9 +51,10 @@ _SYNC: Final = TriggerType.SYNC
 
 
 class Tools(NamedTuple):
-    """What walks use: Postgres's clock, fresh ids, random numbers in [0, 1), the outbound client and links of steps.
+    """What walks use.
 
-    Those of runs that use secrets need `Secrets` too.
+    Postgres's clock, fresh ids, random numbers in [0, 1), the outbound client and links of steps. Those of runs that
+    use secrets need `Secrets` too, and those that present authorizations an `Authorizer`.
     """
 
     clock: Clock
@@ -60,6 +63,7 @@ class Tools(NamedTuple):
     egress: Any
     links: Links
     secrets: Secrets | None = None
+    authorizer: Authorizer | None = None
 
 
 class Next(NamedTuple):
@@ -459,5 +463,12 @@ class Walk:
             now=self._tools.clock.now(),
             timeout=node.timeout,
             egress=self._tools.egress and self._tools.egress.of(self.loaded.workspace_id.int),
+            authorization=self._authorization(),
         )
         return context if self._blanking is None else msgspec.structs.replace(context, uses_secret=self._use_one)
+
+    def _authorization(self) -> Authorization | None:
+        authorizer, authorization_id = self._tools.authorizer, self.blueprint.authorization_id
+        if authorizer is None or authorization_id is None:
+            return None
+        return Told(authorizer.of(self.loaded.workspace_id, authorization_id), self._use_one)

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn, get_type_hints
+from typing import Any, Final, NamedTuple, NoReturn, get_type_hints
 
 import msgspec
 
@@ -28,7 +28,7 @@ from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
 from shared.errors import StepFailedError
 from shared.jsontext import decode, encode, to_bytes
-from shared.nodes.base import CompiledNode, StepContext, TriggerContext
+from shared.nodes.base import CompiledNode, Grant, StepContext, TriggerContext
 from shared.nodes.registry import Registry, default_registry
 from shared.texts import BREAKAGES, internal_error
 
@@ -39,6 +39,8 @@ LARGEST: Final = 64 * 1024**2
 #: Before the number of a process; from here on whatever ends it is the node's doing.
 READY: Final = b"ready "
 _PR_SET_PDEATHSIG: Final = 1
+#: The code of a call that ends because it needs a grant, or another one than it has.
+GRANT_WANTED: Final = "authorization_missing"
 #: What a `StepFailedError` is made of.
 FAILURE: Final = ("code", "message", "category", "http_status", "body", "retry_in", "step_input")
 
@@ -51,6 +53,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
         scope: what templates see; None for a trigger.
         context: the fields of a `StepContext` (without its client) or of a `TriggerContext`; None for a pure node.
         egress_allow, egress_proxy: as configured.
+        grant: of the authorization, once the node has asked for it.
         niceness: how much it gives way to other processes, 0 to 19.
         largest: bytes of the answer's JSON; a larger one is a failed call.
         memory: bytes of address space, at most `MEMORY`.
@@ -64,6 +67,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     context: dict[str, Any] | None = None
     egress_allow: str = ""
     egress_proxy: str = ""
+    grant: Grant | None = None
     niceness: int = 0
     largest: int = LARGEST
     memory: int = MEMORY
@@ -209,11 +213,26 @@ async def _call(request: Request, node: CompiledNode, scope: Mapping[str, Any]) 
     guard = Guard(parse_allow(request.egress_allow))
     async with EgressClient(guard, limit=8, proxy=request.egress_proxy or None) as egress:
         context = _context(request.context or {}, egress)
+        context = msgspec.structs.replace(context, authorization=_Handed(request.grant))
         try:
             async with asyncio.timeout(context.timeout):
                 return await node.call(scope, context)
         except TimeoutError:
             raise timed_out(context.timeout) from None
+
+
+class _Handed(NamedTuple):
+    """A grant that was handed over; implements `Authorization` for a process without a database.
+
+    Another grant is got by ending the call: who started it gets one and calls anew.
+    """
+
+    given: Grant | None
+
+    async def grant(self, refused: Grant | None = None) -> Grant:
+        if self.given is None or refused is not None:
+            raise StepFailedError(GRANT_WANTED, "The workflow has no authorization; give it an authorization_id.")
+        return self.given
 
 
 def timed_out(seconds: float) -> StepFailedError:

@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from shared.apart.forker import Forker, NotStartedError
-from shared.apart.isolated import READY, Request
+from shared.apart.isolated import GRANT_WANTED, READY, Request
 from shared.errors import StepFailedError
 from shared.jsontext import decode, encode, to_bytes
 from shared.nodes import base
+from shared.nodes.base import Authorization
 
 #: The program that forks, before its argument.
 COMMAND: Final = (sys.executable, "-P", "-m", "shared.apart.isolated")
@@ -76,17 +77,27 @@ class Processes:
             _kill(child)
         self._end_forker()
 
-    async def perform(self, request: Request, seconds: float) -> Any:
-        """Run one request in a child.
+    async def perform(self, request: Request, seconds: float, authorization: Authorization | None = None) -> Any:
+        """Run one request in a child; once more with a grant if it needs one, and with another if that is refused.
 
         Args:
             request: what to call.
             seconds: the child's own time limit.
+            authorization: what the node may present; a child has no database, so grants are handed to it.
 
         Raises:
             StepFailedError: what the node failed with; ``worker_crashed`` if the child ended without an answer.
             NotStartedError: if the child was not there for the node.
         """
+        while True:
+            try:
+                return await self._perform(request, seconds)
+            except StepFailedError as error:
+                if authorization is None or error.code != GRANT_WANTED:
+                    raise
+            request = msgspec.structs.replace(request, grant=await authorization.grant(request.grant))
+
+    async def _perform(self, request: Request, seconds: float) -> Any:
         request = msgspec.structs.replace(request, **self._egress)
         text = to_bytes(encode(msgspec.to_builtins(request)))
         if self.is_closed:
@@ -155,7 +166,7 @@ def fields_of(context: msgspec.Struct | None) -> dict[str, Any] | None:
     """The fields of a `StepContext` or a `TriggerContext` as a `Request` takes them."""
     if context is None:
         return None
-    names = [name for name in context.__struct_fields__ if name not in {"egress", "uses_secret"}]
+    names = [name for name in context.__struct_fields__ if name not in {"egress", "uses_secret", "authorization"}]
     return {name: msgspec.to_builtins(getattr(context, name)) for name in names}
 
 

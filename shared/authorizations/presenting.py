@@ -19,11 +19,10 @@ def of_static(config: Static) -> Grant:
 
 def of_token(config: OAuth2, token: Token, generation: int, *, renewed: bool) -> Grant:
     """The grant of a token."""
-    hidden = (token.access_token, token.refresh_token, config.client_secret)
     return Grant(
         _base(config.base_url),
         (_AUTHORIZATION, f"Bearer {token.access_token}"),
-        tuple(secret for secret in hidden if secret),
+        (token.access_token,),
         renewable=True,
         generation=generation,
         renewed=renewed,

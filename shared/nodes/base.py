@@ -124,7 +124,7 @@ class Grant(msgspec.Struct, frozen=True):
     Attributes:
         base_url: of the API, without a slash at its end.
         header: name and value of the one header that is put in.
-        secrets: every text that must show nowhere.
+        secrets: every text that must show nowhere; the run is told them before this is given.
         renewable: whether there may be another one after a refusal (401).
         generation: which of the authorization's tokens it is.
         renewed: whether it was given in answer to a refusal.
@@ -243,7 +243,8 @@ class NodeType(Generic[DataT]):
         secretive: whether its steps use secrets that its templates do not read; `StepContext.uses_secret` is told.
         asks: whether its steps wait for an answer to their link (``run.links``); such a type implements `question`.
         any_payload: whether a trigger takes a payload that is no object; others get such a one as ``{payload}``.
-        authorized: whether its steps use the workflow's authorization, which such a workflow must have.
+        authorized: whether its steps use the workflow's authorization, which such a workflow must have; that makes it
+            secretive, too.
     """
 
     component_id: ClassVar[str]

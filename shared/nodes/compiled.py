@@ -49,7 +49,7 @@ class Compiled(Generic[DataT]):
         readers = [parse(source) for _, source in templates_of(fields, data, "data") if VAULT in source]
         self._readers = [template for template in readers if template.vault.names]
         self.vault: frozenset[str] = frozenset().union(*(template.vault.names for template in self._readers))
-        self.secretive = bool(self.vault) or node_type.secretive
+        self.secretive = bool(self.vault) or node_type.secretive or node_type.authorized
         self._rendered = _renderers(fields, data)
         changing = {name for name, _, _ in self._rendered}
         self._constant = _constants(fields, {name: data[name] for name in data if name not in changing})

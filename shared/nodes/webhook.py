@@ -77,7 +77,7 @@ class Webhook(NodeType[Data]):
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return [*url_faults(data["url"]), *header_faults(data.get("headers", [])), *_body_faults(data)]
+        return [*url_faults(data["url"]), *header_faults(data.get("headers", [])), *body_faults(data)]
 
     async def call(self, data: Data, context: StepContext) -> Outcome:
         """Send the request and read the answer.
@@ -110,7 +110,8 @@ async def _sent(request: Request, data: Data, context: StepContext) -> Outcome:
     return Outcome(output_of(response, data.response), step_input=request.logged())
 
 
-def _body_faults(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+def body_faults(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The faults of ``body`` beside its ``body_type``, in the form of `NodeType.check`."""
     body, body_type = data.get("body"), data.get("body_type", "json")
     if isinstance(body, str) and body and body_type == "json" and not is_template(body):
         fault = json_body_fault(body)

@@ -50,6 +50,7 @@ FROM authorizations WHERE id = $1 AND workspace_id = $2;
 WITH before AS (SELECT refresh_id IS NOT NULL AS cut_off FROM authorizations WHERE id = $1)
 UPDATE authorizations SET refresh_id = $3, refresh_until = now() + make_interval(secs => $4)
 WHERE id = $1 AND generation = $2 AND (refresh_id IS NULL OR refresh_until <= now())
+  AND (status <> 'revoked' OR retry_at <= now())
 RETURNING (SELECT cut_off FROM before) AS cut_off;
 
 -- name: release

@@ -18,8 +18,8 @@ RETURNING created_at, updated_at;
 -- name: add_version
 -- The immutable source and plan of a version.
 INSERT INTO workflow_versions (workspace_id, workflow_id, version, nodes, edges, settings, plan, plan_format, created_by,
-                               run_timeout, webhook)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce(($6::text::json ->> 'run_timeout')::integer, 3600), $10);
+                               run_timeout, webhook, authorization_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce(($6::text::json ->> 'run_timeout')::integer, 3600), $10, $11);
 
 -- name: get
 -- A workflow with the graph of its current version.

@@ -143,7 +143,8 @@ async def lease(
     """Become the one who renews the token of a generation, for so long.
 
     Returns:
-        None if another does, or the generation is over; else whether a renewal of it was begun before and never ended.
+        None if another does, the generation is over, or it was revoked meanwhile; else whether a renewal of it was
+        begun before and never ended.
     """
     records = await connection.fetch(_SQL["lease"], authorization_id, generation, refresh_id, seconds)
     return bool(records[0]["cut_off"]) if records else None

@@ -54,6 +54,7 @@ class Version(NamedTuple):
 
     Attributes:
         webhook: what its webhook trigger asks of requests; None for nothing.
+        authorization_id: of what its nodes present to APIs.
     """
 
     workspace_id: UUID
@@ -66,6 +67,7 @@ class Version(NamedTuple):
     plan_format: int
     created_by: str
     webhook: str | None
+    authorization_id: UUID | None
 
 
 class Target(NamedTuple):

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from shared.egress.interface import EgressResponse
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue
-from shared.nodes.base import CompiledNode, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import CompiledNode, Grant, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
 from shared.nodes.data_schema import settings_names
 from shared.nodes.declaration import flaws
 from shared.nodes.docstrings import field_docs
@@ -49,8 +49,16 @@ class RecordingEgress:
         return EgressResponse(200, "OK", (("Content-Type", "application/json"),), ANSWER, url, 3)
 
 
+class Key:
+    """An authorization that does not change."""
+
+    async def grant(self, refused: Grant | None = None) -> Grant:
+        return Grant("https://api.example.com/v1", ("X-Api-Key", "a-key-of-the-test"), ("a-key-of-the-test",))
+
+
 def step_context() -> StepContext:
-    return StepContext(RUN_ID, "n2", "-", 1, f"{RUN_ID}:n2:-", NOW, 30.0, RecordingEgress())
+    context = StepContext(RUN_ID, "n2", "-", 1, f"{RUN_ID}:n2:-", NOW, 30.0, RecordingEgress())
+    return msgspec.structs.replace(context, authorization=Key())
 
 
 def woken(context: StepContext, wait: Wait) -> StepContext:
