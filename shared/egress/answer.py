@@ -6,6 +6,7 @@ from typing import Protocol
 import aiohttp
 
 from shared.egress.hop import Hop
+from shared.egress.unpacking import unpacking
 from shared.errors import StepFailedError
 
 
@@ -14,7 +15,7 @@ class Answer(Protocol):
 
     Attributes:
         raw_headers: in the order received, names as sent.
-        content: the body, unpacked as it is read.
+        content: the body as it comes, packed if ``Content-Encoding`` says so.
     """
 
     status: int
@@ -56,7 +57,7 @@ class Sender(Protocol):
 
 
 async def read_body(answer: Answer, host: str, max_bytes: int) -> bytes:
-    """The decoded body. It is decoded piece by piece, so a small answer that unpacks to a huge one is caught early.
+    """The body, unpacked.
 
     Raises:
         StepFailedError: ``response_too_large``.
@@ -68,14 +69,16 @@ async def read_body(answer: Answer, host: str, max_bytes: int) -> bytes:
     announced = answer.headers.get("Content-Length")
     if announced is not None and int(announced) > max_bytes and "Content-Encoding" not in answer.headers:
         raise _too_large(host, max_bytes)
+    unpacked = unpacking(answer.headers.get("Content-Encoding"))
     pieces: list[bytes] = []
     left = max_bytes
     while not content.at_eof():
-        piece = await content.readany()
-        left -= len(piece)
-        if left < 0:
-            raise _too_large(host, max_bytes)
-        pieces.append(piece)
+        for piece in unpacked.feed(await content.readany()):
+            left -= len(piece)
+            if left < 0:
+                raise _too_large(host, max_bytes)
+            pieces.append(piece)
+    unpacked.end()
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

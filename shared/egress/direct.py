@@ -36,6 +36,8 @@ _BODILESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _BODIED: Final = frozenset(("PATCH", "POST", "PUT"))
 _BROKEN: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 _ORIGINS: Final = 1024
+#: Interim answers before one that counts; servers send one or two.
+_INTERIM: Final = 32
 
 _admitted: ContextVar[tuple[str, ...]] = ContextVar("admitted")
 
@@ -120,6 +122,7 @@ class Direct:
             protocol.set_response_params(
                 skip_payload=hop.method == "HEAD",
                 read_until_eof=True,
+                auto_decompress=False,
                 max_line_size=MAX_FIELD,
                 max_field_size=MAX_FIELD,
             )
@@ -174,9 +177,10 @@ def _start(method: str, url: URL) -> str:
 async def _head(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
     """The head of the answer, and what its body comes by; interim answers (1xx) are passed over."""
     try:
-        while True:
+        for _ in range(_INTERIM):
             message, content = await protocol.read()
             if not 100 <= message.code <= 199 or message.code == 101:
                 return message, content
+        raise aiohttp.ClientPayloadError
     except HttpProcessingError as error:
         raise aiohttp.ClientPayloadError from error

@@ -29,6 +29,7 @@ class Proxied:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=NO_TIMEOUT,
             trust_env=False,
+            auto_decompress=False,
             max_line_size=MAX_FIELD,
             max_field_size=MAX_FIELD,
         )

@@ -2,6 +2,7 @@
 
 import base64
 import codecs
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import Message
@@ -11,11 +12,16 @@ from typing import Any, Final
 
 from shared import jsontext
 from shared.egress.interface import EgressResponse
+from shared.egress.pinned import shown
 from shared.errors import StepFailedError
 
 #: Bytes of a failed answer's body that the error carries.
 SHOWN: Final = 2048
 _TEXTUAL: Final = ("application/xml", "application/javascript", "application/x-www-form-urlencoded", "application/yaml")
+#: What text on the web is in. Python has other codecs, which unpack, read escapes, or take quadratic time (punycode).
+_CHARSETS: Final = re.compile(
+    r"utf-?(8|16|32)\S*|ascii|latin.1|iso8859-\d+|cp\d+|koi8-\w|mac-\w+|big5\w*|gb\w+|euc_\w+|shift_jis\w*|iso2022_\w+"
+)
 #: Seconds: a longer wait than the longest timer is not taken over from the other side.
 _LONGEST_RETRY: Final = 365 * 86_400.0
 
@@ -29,7 +35,7 @@ def failure(
     response: EgressResponse, now: datetime, *, code: str = "webhook_failed", what: str = "Webhook request"
 ) -> StepFailedError:
     """The error of an answer that is no success."""
-    reason = response.reason or _phrase(response.status)
+    reason = shown(response.reason) or _phrase(response.status)
     return StepFailedError(
         code,
         f"{what} failed: {response.status} {reason}".rstrip(),
@@ -104,11 +110,12 @@ def _text(body: bytes, content_type: str) -> str:
 
 def _charset(content_type: str) -> str:
     message = Message()
-    message["Content-Type"] = content_type
     try:
-        return codecs.lookup(str(message.get_content_charset("utf-8"))).name
-    except LookupError:
+        message["Content-Type"] = content_type
+        name = codecs.lookup(str(message.get_content_charset("utf-8"))).name
+    except (LookupError, ValueError):
         return "utf-8"
+    return name if _CHARSETS.fullmatch(name) else "utf-8"
 
 
 def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
