@@ -10,6 +10,7 @@ from api.call import Call
 from api.routes import (
     authorizations,
     callbacks,
+    deliveries,
     documentation,
     events,
     nodes,
@@ -19,6 +20,7 @@ from api.routes import (
     schedules,
     sync,
     vault,
+    webhook_tokens,
     webhooks,
     workflows,
 )
@@ -29,6 +31,8 @@ from shared.probes import Check, add_probe_routes
 #: Every route of the service but its probes.
 ROUTES: Final[tuple[Route, ...]] = (
     *webhooks.ROUTES.declared,
+    *deliveries.ROUTES.declared,
+    *webhook_tokens.ROUTES.declared,
     *sync.ROUTES.declared,
     *events.ROUTES.declared,
     *callbacks.ROUTES.declared,

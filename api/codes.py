@@ -44,6 +44,10 @@ ERRORS: Final[Mapping[str, str]] = {
         "The database did not answer in time. Repeat the request after the number of seconds in Retry-After. A request "
         "that was under way may have been carried out; with an Idempotency-Key a repeat finds it."
     ),
+    "delivery_not_whole": (
+        "Only a delivery whose request was kept whole and could be read can be replayed. Requests are kept up to "
+        "bounds for each webhook, so that strangers cannot fill the disk."
+    ),
     "duplicate_key": (
         "A key stands more than once in an object of the body, and all but one of its values would be lost. errors "
         "names each of them; nothing was stored."
@@ -94,6 +98,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "no_consent": (
         "Only an authorization of the kind oauth2_authorization_code waits for a person's consent; this one is none."
     ),
+    "no_webhook": "The workflow's trigger is no webhook_trigger, so it has no webhook URL and takes no deliveries.",
     "node_not_resumable": (
         "A run goes on behind a node that completed successfully and that lies outside iterators; this one is none. "
         "The message says why, and which nodes are."

@@ -17,6 +17,7 @@ from api.run_graphs import RunGraphs
 from api.server import Runner
 from api.services import Services
 from api.sync_runs import SyncRuns
+from api.webhook_deliveries import DeliveryLog
 from api.webhook_targets import WebhookTargets
 from shared import service
 from shared.authorizations.authorizer import Authorizer
@@ -81,6 +82,7 @@ class Api:
         self._announcer = Announcer(config.broker_url)
         self._ingest = Ingest(pool, self._announcer, clock, window=config.window)
         self._rates = RateLimits(config.broker_url)
+        self._deliveries = DeliveryLog(pool, mint, clock)
         self._readiness = Readiness(pool, config.broker_url)
         self._egress = EgressClient(
             Guard(parse_allow(config.egress_allow)),
@@ -102,6 +104,7 @@ class Api:
             gatekeeper=Gatekeeper(config, pool, mint),
             webhooks=WebhookTargets(pool, keys),
             backlog=Backlog(pool, config.max_open_runs),
+            deliveries=self._deliveries,
             rates=self._rates,
             trusted_proxies=parse_networks(config.trusted_proxies),
             graphs=RunGraphs(registry),
@@ -147,6 +150,7 @@ class Api:
         await self.services.sync.close()
         self.services.tests.close()
         await self._ingest.close()
+        await self._deliveries.close()
         await self.services.authorizer.aclose(self._grace)
         await self._egress.aclose()
         self._clock.cancel()

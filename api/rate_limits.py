@@ -3,8 +3,6 @@
 Redis is no ledger, and here nothing is lost with it: a request has to find room in this process's own bucket first, so
 without Redis, or when it is slow, each process alone keeps the rate, and all of them together at most their number
 times it. A bucket in Postgres would be exact without Redis too, and would cost each request a locked row and a commit.
-
-Both buckets are the generic cell rate algorithm: all there is to keep is the moment until which the past is paid for.
 """
 
 import time
@@ -17,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from api.bounded import BoundedCache
+from api.buckets import Buckets
 from shared.broker import NAMESPACE
 from shared.errors import RateLimitedError
 from shared.metrics import BROKER_ERRORS
@@ -30,7 +28,7 @@ _CONNECTIONS: Final = 8
 #: Webhooks whose buckets this process keeps.
 _BUCKETS: Final = 16_384
 _MICROSECONDS: Final = 1_000_000
-#: ``KEYS[1]``: the bucket; ``ARGV``: microseconds that a request costs, and that may be owed. Gives 0, or the
+#: `Buckets.take` once more. ``KEYS[1]``: the bucket; ``ARGV``: microseconds of cost and depth. Gives 0, or the
 #: microseconds after which there is room. By the clock of Redis, which all processes share; a full bucket goes.
 _TAKE: Final = """
 local now = redis.call('TIME')
@@ -63,7 +61,7 @@ class RateLimits:
         )
         self._shared = redis.asyncio.Redis.from_pool(connections)
         self._clock = clock
-        self._paid: BoundedCache[UUID, float] = BoundedCache(_BUCKETS, 3600.0, clock)
+        self._here: Buckets[UUID] = Buckets(_BUCKETS, 3600.0, clock)
         self._rests_until = float("-inf")
 
     async def admit(self, workflow_id: UUID, limit: RateLimit) -> None:
@@ -72,7 +70,10 @@ class RateLimits:
         Raises:
             RateLimitedError: ``webhook_rate_limit``, if there were too many before it.
         """
-        late = self._take_here(workflow_id, limit) or await self._take_shared(workflow_id, limit)
+        cost = 1 / limit.per_second
+        late = self._here.take(workflow_id, cost, limit.most_at_once * cost) or await self._take_shared(
+            workflow_id, limit
+        )
         if late > 0:
             raise RateLimitedError(
                 "webhook_rate_limit",
@@ -83,17 +84,6 @@ class RateLimits:
     async def close(self) -> None:
         """Drop the connections."""
         await self._shared.aclose()
-
-    def _take_here(self, workflow_id: UUID, limit: RateLimit) -> float:
-        """Seconds after which this process's own bucket has room; 0 if it has, and it is taken."""
-        now = self._clock()
-        cost = 1 / limit.per_second
-        paid = max(self._paid.get(workflow_id) or now, now) + cost
-        late = paid - now - limit.most_at_once * cost
-        if late > 1e-9:  # a cost is no round number of the clock's
-            return late
-        self._paid.put(workflow_id, paid)
-        return 0.0
 
     async def _take_shared(self, workflow_id: UUID, limit: RateLimit) -> float:
         """The same of the bucket of all processes, which has room whenever Redis does not say otherwise."""

@@ -71,6 +71,11 @@ def _body_text(content_type: str, body: bytes) -> str:
         return jsontext.encode(_decoded(kind, body))
     if (kind.type, kind.subtype) == ("application", "json"):
         raise UnsupportedMediaError("unsupported_media_type", "JSON must be in UTF-8.")
+    return as_base64(body)
+
+
+def as_base64(body: bytes) -> str:
+    """Bytes as JSON text."""
     return f'"{base64.b64encode(body).decode()}"'
 
 

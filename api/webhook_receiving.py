@@ -6,6 +6,7 @@ Who may not come is told before anything is read; a signature comes before every
 
 from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 from aiohttp import web
 
@@ -52,16 +53,23 @@ async def receive(call: Call) -> web.Response:
     """Start the run of a webhook request; 202 means durable.
 
     Raises:
-        EdgewiseError: if it starts none; counted by its outcome.
+        EdgewiseError: if it starts none; counted by its outcome, and kept.
     """
     token = call.request.match_info["token"]
     token_hash = hash_token(token)
     webhooks = call.services.webhooks
     try:
         hook = webhooks.remembered(token_hash) or await webhooks.find(token, token_hash)
-        return await _received(call, hook, token, token_hash)
     except EdgewiseError as error:
         WEBHOOK_REQUESTS.labels(outcome_of(error)).inc()
+        raise
+    receiving = _Receiving(call, hook, token, token_hash)
+    try:
+        return await receiving.answer()
+    except EdgewiseError as error:
+        outcome = outcome_of(error)
+        WEBHOOK_REQUESTS.labels(outcome).inc()
+        await call.services.deliveries.refused(hook, call.request, receiving.body, error, outcome)
         raise
 
 
@@ -70,56 +78,81 @@ def outcome_of(error: EdgewiseError) -> str:
     return "rate_limited" if error.code == _RATE else _OUTCOMES.get(type(error), "invalid")
 
 
-async def _received(call: Call, hook: Hook, token: str, token_hash: bytes) -> web.Response:
-    request, services, _ = call
-    rules = hook.rules
-    if not hook.is_active:
-        raise ConflictError("workflow_inactive", "The workflow of this webhook is inactive; activate it first.")
-    if rules.networks:
-        _check_address(call, hook)
-    await services.backlog.admit()
-    body = await read(request, services.config.webhook_max_bytes)
-    if rules.handshake == "microsoft_graph" and (shaken := graph_handshake(request)) is not None:
-        return _shaken(shaken)
-    if rules.signature is not None:
-        verify(rules.signature, request.headers, body, hook.secrets, services.clock.time())
-    if rules.rate_limit is not None:
-        await services.rates.admit(hook.id, rules.rate_limit)
-    if rules.handshake == "slack" and (shaken := slack_handshake(body)) is not None:
-        return _shaken(shaken)
-    secret_header = "" if rules.signature is None else rules.signature.header
-    payload = await compose(request, body, stamp(services.clock.now()), secret_header=secret_header)
-    key = dedupe_key(rules, request, payload) if rules.dedupes else None
-    trigger = Trigger(hook.id, TriggerType.WEBHOOK, payload, call.request_id, call.traceparent, token_hash)
-    accepted = await _accept(call, trigger if key is None else trigger._replace(dedupe_key=key), token)
-    (_REPEATED if accepted.is_repeat else _ACCEPTED).inc()
-    return _answer(hook, accepted, payload)
+class _Receiving:
+    """One request under way.
+
+    Attributes:
+        body: None as long as it was not read.
+    """
+
+    __slots__ = ("_call", "_hook", "_token", "_token_hash", "body")
+
+    def __init__(self, call: Call, hook: Hook, token: str, token_hash: bytes) -> None:
+        self._call = call
+        self._hook = hook
+        self._token = token
+        self._token_hash = token_hash
+        self.body: bytes | None = None
+
+    async def answer(self) -> web.Response:
+        """Ask what the webhook asks, and start the run."""
+        request, services, _ = self._call
+        hook, rules = self._hook, self._hook.rules
+        if rules.networks:
+            _check_address(self._call, hook)
+        await services.backlog.admit()
+        body = self.body = await read(request, services.config.webhook_max_bytes)
+        if rules.handshake == "microsoft_graph" and (shaken := graph_handshake(request)) is not None:
+            return await self._shaken(shaken)
+        if rules.signature is not None:
+            verify(rules.signature, request.headers, body, hook.secrets, services.clock.time())
+        if rules.rate_limit is not None:
+            await services.rates.admit(hook.id, rules.rate_limit)
+        if rules.handshake == "slack" and (shaken := slack_handshake(body)) is not None:
+            return await self._shaken(shaken)
+        if not hook.is_active:
+            raise ConflictError("workflow_inactive", "The workflow of this webhook is inactive; activate it first.")
+        secret_header = "" if rules.signature is None else rules.signature.header
+        payload = await compose(request, body, stamp(services.clock.now()), secret_header=secret_header)
+        key = dedupe_key(rules, request, payload) if rules.dedupes else None
+        return await self._started(payload, await self._accept(payload, key))
+
+    async def _accept(self, payload: str, key: str | None) -> Accepted:
+        call = self._call
+        trigger = Trigger(
+            self._hook.id, TriggerType.WEBHOOK, payload, call.request_id, call.traceparent, self._token_hash
+        )
+        accepted = await call.services.ingest.accept(trigger if key is None else trigger._replace(dedupe_key=key))
+        if accepted is None:
+            # What was remembered is stale: looking again says how.
+            now = await call.services.webhooks.find(self._token, self._token_hash)
+            what = "changed just now; repeat the request" if now.is_active else "is inactive; activate it first"
+            raise ConflictError("workflow_inactive", f"The workflow of this webhook {what}.")
+        return accepted
+
+    async def _started(self, payload: str, accepted: Accepted) -> web.Response:
+        run_id = encode(Prefix.RUN, accepted.run_id)
+        rules = self._hook.rules
+        own = None if rules.response is None else own_response(rules, payload, run_id)
+        answer = own or ShortAnswer(202, b'{"run_id":"%s"}' % run_id.encode())
+        if accepted.is_repeat:
+            _REPEATED.inc()
+            await self._keep("repeated", answer, accepted.run_id)
+        else:
+            _ACCEPTED.inc()
+        return answer
+
+    async def _shaken(self, answer: web.Response) -> web.Response:
+        _HANDSHAKE.inc()
+        await self._keep("handshake", answer)
+        return answer
+
+    async def _keep(self, why: str, answer: web.Response, run_id: UUID | None = None) -> None:
+        log, body = self._call.services.deliveries, self.body or b""
+        await log.answered(self._hook, self._call.request, body, why, status=answer.status, run_id=run_id)
 
 
 def _check_address(call: Call, hook: Hook) -> None:
     address = client_address(call.request, call.services.trusted_proxies)
     if address is None or not lies_in(address, hook.rules.networks):
         raise PermissionDeniedError("address_not_allowed", "This webhook takes requests from other addresses only.")
-
-
-async def _accept(call: Call, trigger: Trigger, token: str) -> Accepted:
-    accepted = await call.services.ingest.accept(trigger)
-    if accepted is None:
-        # What was remembered is stale: looking again says how.
-        token_hash = trigger.token_hash or b""
-        now = await call.services.webhooks.find(token, token_hash)
-        what = "changed just now; repeat the request" if now.is_active else "is inactive; activate it first"
-        raise ConflictError("workflow_inactive", f"The workflow of this webhook {what}.")
-    return accepted
-
-
-def _answer(hook: Hook, accepted: Accepted, payload: str) -> web.Response:
-    run_id = encode(Prefix.RUN, accepted.run_id)
-    if hook.rules.response is not None and (own := own_response(hook.rules, payload, run_id)) is not None:
-        return own
-    return ShortAnswer(202, b'{"run_id":"%s"}' % run_id.encode())
-
-
-def _shaken(answer: web.Response) -> web.Response:
-    _HANDSHAKE.inc()
-    return answer

@@ -15,7 +15,7 @@ from api.workflow_draft import Base, Draft, base_of, draft
 from api.workflow_timing import next_run_at
 from api.workflow_view import etag, token_context
 from shared.db import Connection
-from shared.errors import Fault, InvalidError, NotFoundError, PreconditionFailedError
+from shared.errors import ConflictError, Fault, InvalidError, NotFoundError, PreconditionFailedError
 from shared.graph.plan import PLAN_FORMAT, Plan, encode_plan
 from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
@@ -99,6 +99,22 @@ async def delete(connection: Connection, call: Call, workflow_id: UUID) -> None:
     await workflows.mark_deleted(connection, before.workspace_id, workflow_id)
     await cancel_workflow_runs(connection, workflow_id)
     await _audit(connection, call, "workflow.delete", before, None)
+
+
+async def rotate_token(connection: Connection, call: Call, workflow_id: UUID, overlap: int) -> WorkflowRow:
+    """Give a workflow another webhook token; the one of before works for ``overlap`` more seconds.
+
+    Raises:
+        NotFoundError, PreconditionFailedError: as in `update`.
+        ConflictError: if its trigger is no webhook trigger.
+    """
+    before = await _locked(connection, call, workflow_id)
+    if before.trigger_component != TRIGGER_COMPONENT:
+        raise ConflictError("no_webhook", "The workflow's trigger is no webhook_trigger, so it has no token to rotate.")
+    fresh = _with_token(call, msgspec.structs.replace(before, webhook_token=None))
+    saved = await workflows.rotate_token(connection, fresh, overlap=overlap)
+    await _audit(connection, call, "workflow.rotate_token", before, saved)
+    return saved
 
 
 async def _locked(connection: Connection, call: Call, workflow_id: UUID) -> WorkflowRow:

@@ -11,7 +11,7 @@ from shared.lanes import PRIORITIES
 from shared.metrics import BACKLOG_OLDEST, BACKLOG_STEPS, OPEN_STEPS, POOL_IN_USE
 from shared.migrate import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK
 from shared.states import StepStatus
-from shared.store import duties, run_secrets, sweep
+from shared.store import deliveries, duties, run_secrets, sweep
 from shared.store.duties import Count
 
 _BATCH: Final = 500
@@ -22,10 +22,15 @@ _WORKFLOWS: Final = 20
 
 
 class Housekeeping:
-    """Keeps tables and gauges in order."""
+    """Keeps tables and gauges in order.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    Args:
+        keep_deliveries_days: for how long webhook requests without a run are kept.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, keep_deliveries_days: int = 7) -> None:
         self._pool = pool
+        self._keep_deliveries_days = keep_deliveries_days
 
     async def partitions(self) -> bool:
         """Make the partitions of the days to come, if any is missing."""
@@ -62,6 +67,11 @@ class Housekeeping:
     async def run_secrets(self) -> bool:
         """Remove what runs that have ended had used of the vault."""
         return await self._some(run_secrets.remove_old, _JOINS)
+
+    async def deliveries(self) -> bool:
+        """Remove webhook requests, and replays of them, that were kept long enough."""
+        async with self._pool.acquire() as connection:
+            return await deliveries.remove_old(connection, self._keep_deliveries_days, _BATCH) == _BATCH
 
     async def incarnations(self) -> bool:
         """Remove incarnations that have been dead for a day."""

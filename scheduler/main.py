@@ -14,6 +14,7 @@ from scheduler.duty import Duties, Duty
 from scheduler.housekeeping import Housekeeping
 from scheduler.limits import Limits
 from scheduler.queued import Queued
+from scheduler.replays import Replays
 from scheduler.rescue import Contact, Rescue
 from scheduler.retention import Retention
 from scheduler.schedules import Schedules
@@ -86,11 +87,12 @@ class Scheduler:
         self._waits = Duty("due_steps", 0.0, steps.wake_due)
         self._unsent = Duty("top_up", 0.0, steps.top_up)
         self._slots = Duty("due_schedules", 0.0, Schedules(pool, ingest).work)
-        limits, keeping = Limits(pool, announcer), Housekeeping(pool)
+        limits, keeping = Limits(pool, announcer), Housekeeping(pool, keep_deliveries_days=config.keep_deliveries_days)
         self._admissions = Duty("admissions", _UNASKED, limits.admit)
         self._timeouts = Duty("timeouts", _UNASKED, limits.timeouts)
         self._deleted = Duty("deleted", _UNASKED, keeping.deleted)
         self._bulk = Duty("bulk", _UNASKED, BulkActions(pool, ingest, most=config.max_open_runs).work)
+        self._replays = Duty("replays", _UNASKED, Replays(pool, ingest, most=config.max_open_runs).work)
         self._resend = Duty("resend", 5.0, steps.resend)
         self._next_look: asyncio.TimerHandle | None = None
         self._probe = Duty("probe", _IDLE, self._look)
@@ -108,6 +110,7 @@ class Scheduler:
             self._admissions,
             self._timeouts,
             self._bulk,
+            self._replays,
             self._deleted,
             Duty("gauges", 5.0, keeping.gauges),
             Duty("joins", 5.0, keeping.joins),
@@ -115,6 +118,7 @@ class Scheduler:
             Duty("run_secrets", 5.0, keeping.run_secrets),
             Duty("idempotency", _MINUTE, keeping.idempotency),
             Duty("dedupe", 30.0, keeping.dedupe),
+            Duty("deliveries", _MINUTE, keeping.deliveries),
             Duty("incarnations", _MINUTE, keeping.incarnations),
             Duty("partitions", 10 * _MINUTE, keeping.partitions),
             Duty("hidden_runs", _MINUTE, retention.hidden),
@@ -170,6 +174,7 @@ class Scheduler:
             (self._admissions, found.queued, 0.5),
             (self._deleted, found.deleted, 1.0),
             (self._bulk, found.bulk, 1.0),
+            (self._replays, found.replays, 0.2),
             (self._resend, found.open, 1.0),
             (self._timeouts, found.open, 2.0),
         ):

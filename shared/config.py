@@ -103,6 +103,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     max_open_runs: Annotated[int, _doc("Open runs past which triggers are answered with 429.", ge=1)] = 100_000
     keep_runs_days: Annotated[int, _doc("Days for which runs that have ended are kept.", ge=1, le=36500)] = 90
+    keep_deliveries_days: Annotated[int, _doc("Days for which webhook requests are kept.", ge=1, le=365)] = 7
     metrics_host: Annotated[str, _doc("The address of the probes of scheduler and worker.")] = "127.0.0.1"
     metrics_port: Annotated[_Port, _doc("The port of the probes of scheduler and worker. 0: any free one.")] = 0
     api_pool: Annotated[_Pool, _doc("Database connections of one api process.")] = 8

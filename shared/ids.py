@@ -29,6 +29,8 @@ class Prefix(StrEnum):
     RUN = "fl_run"
     BULK = "fl_bulk"
     LOG = "fl_log"
+    DELIVERY = "fl_dlv"
+    REPLAY = "fl_replay"
     VAULT = "vlt"
     AUTHORIZATION = "auth"
     WORKSPACE = "ws"

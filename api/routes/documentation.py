@@ -1,6 +1,7 @@
 """``/openapi.json``, ``/docs`` and ``/errors/{code}``: what the service says about itself."""
 
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,21 @@ from api.access import PUBLIC
 from api.call import Call
 from api.openapi import document
 from api.pages import docs_page, error_page
-from api.routes import callbacks, nodes, run_actions, run_bulk, runs, webhooks, workflows
+from api.routes import (
+    authorizations,
+    callbacks,
+    deliveries,
+    nodes,
+    run_actions,
+    run_bulk,
+    runs,
+    schedules,
+    sync,
+    vault,
+    webhook_tokens,
+    webhooks,
+    workflows,
+)
 from api.routing import Routes
 from shared.errors import NotFoundError
 from shared.graph.suggest import shown
@@ -42,8 +57,21 @@ async def explain_error(call: Call) -> web.Response:
 
 
 def _declared() -> list[Any]:
-    nouns = (workflows, nodes, runs, run_actions, run_bulk, webhooks, callbacks)
-    return [*(route for noun in nouns for route in noun.ROUTES.declared), *ROUTES.declared]
+    public = (webhooks, callbacks, sync)
+    nouns = (
+        workflows,
+        schedules,
+        nodes,
+        runs,
+        run_actions,
+        run_bulk,
+        webhook_tokens,
+        deliveries,
+        vault,
+        authorizations,
+    )
+    modules: list[ModuleType] = [*nouns, *public]
+    return [*(route for noun in modules for route in noun.ROUTES.declared), *ROUTES.declared]
 
 
 @lru_cache(maxsize=4)

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from shared import jsontext
 from shared.graph.suggest import ended, shown
+from shared.ids import Prefix, encode
 from shared.templates import TemplateSyntaxError, parse
 from shared.templates.fields import Rendering, templates_in
 
@@ -105,6 +107,11 @@ def stored(data: Mapping[str, Any]) -> str | None:
     """The rules among a node's ``data`` as JSON text; None if there are none."""
     given = {name: data[name] for name in Rules.__struct_fields__ if data.get(name) is not None}
     return jsontext.encode(given) if given else None
+
+
+def replayed(request: str, delivery_id: UUID) -> str:
+    """The payload of a run that a delivery is replayed in: what the request was, and ``replay_of``."""
+    return f'{request.rstrip().removesuffix("}")},"replay_of":"{encode(Prefix.DELIVERY, delivery_id)}"}}'
 
 
 def faults(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 -- name: probe
 -- Whether there is anything for the duties: waits that are over, steps to send, schedules that are due; runs that queue
--- for a slot, deleted workflows, actions over many runs; any open step at all. Each looks at the head of one index.
+-- for a slot, deleted workflows, actions over many runs, replays; any open step at all. Each looks at the head of one index.
 SELECT coalesce((SELECT due_at FROM open_steps WHERE status = 'waiting' ORDER BY due_at LIMIT 1) <= now(), false) AS waits,
        (SELECT true FROM open_steps WHERE status = 'ready' AND sent_at IS NULL
         ORDER BY priority, workspace_id, workflow_id, run_id LIMIT 1) IS NOT NULL AS unsent,
@@ -11,6 +11,8 @@ SELECT coalesce((SELECT due_at FROM open_steps WHERE status = 'waiting' ORDER BY
         ORDER BY workflow_id, run_id LIMIT 1) IS NOT NULL AS queued,
        (SELECT true FROM workflows WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1) IS NOT NULL AS deleted,
        (SELECT true FROM bulk_actions WHERE completed_at IS NULL ORDER BY id LIMIT 1) IS NOT NULL AS bulk,
+       coalesce((SELECT next_at FROM delivery_replays WHERE completed_at IS NULL ORDER BY next_at LIMIT 1) <= now(), false)
+           AS replays,
        (SELECT true FROM open_steps WHERE status = 'running' ORDER BY incarnation_id LIMIT 1) IS NOT NULL
        OR (SELECT true FROM open_steps WHERE status = 'waiting' ORDER BY due_at LIMIT 1) IS NOT NULL
        OR (SELECT true FROM open_steps WHERE status = 'ready' AND sent_at IS NOT NULL ORDER BY sent_at LIMIT 1) IS NOT NULL

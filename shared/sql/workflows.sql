@@ -76,6 +76,16 @@ SET name = $3, description = $4, authorization_id = $5, is_active = $6, schedule
 WHERE id = $1 AND workspace_id = $2
 RETURNING created_at, updated_at;
 
+-- name: rotate_token
+-- A new webhook token ($3: SHA-256, $4: encrypted); the one of before works for $5 seconds more, the one before that no more.
+UPDATE workflows
+SET previous_token_hash = CASE WHEN $5::integer > 0 THEN webhook_token_hash END,
+    previous_token_until = CASE WHEN $5::integer > 0 THEN now() + make_interval(secs => $5) END,
+    webhook_token_hash = $3, webhook_token = $4,
+    updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond')
+WHERE id = $1 AND workspace_id = $2
+RETURNING updated_at;
+
 -- name: mark_deleted
 -- Gone for every caller at once; the scheduler removes the rows in batches.
 UPDATE workflows SET deleted_at = now(), is_active = false, next_run_at = NULL WHERE id = $1 AND workspace_id = $2;

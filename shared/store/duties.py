@@ -33,6 +33,7 @@ class Probe(NamedTuple):
         queued: runs that wait for a slot of their workflow.
         deleted: deleted workflows.
         bulk: actions over many runs.
+        replays: replays of deliveries whose next batch is due.
         open: any open step.
     """
 
@@ -42,6 +43,7 @@ class Probe(NamedTuple):
     queued: bool
     deleted: bool
     bulk: bool
+    replays: bool
     open: bool
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from shared.db import Connection
 from shared.queries import load
+from shared.store import deliveries
 from shared.store.cancel import cancel_workflow_runs
 from shared.store.duties import changed
 
@@ -23,15 +24,16 @@ async def lock_deleted(connection: Connection, limit: int) -> list[UUID]:
 async def remove_some(connection: Connection, workflow_id: UUID, limit: int) -> bool:
     """Remove rows of a deleted workflow: its open runs are cancelled, its terminal ones go, and at last itself.
 
-    At most ``limit`` runs and as many slots are removed. Gives whether there is more that could be removed at once;
-    what is in flight must settle first.
+    At most ``limit`` runs and as many slots and deliveries are removed. Gives whether there is more that could be
+    removed at once; what is in flight must settle first.
     """
     await cancel_workflow_runs(connection, workflow_id)
     records = await connection.fetch(_SQL["ended_runs"], workflow_id, limit)
     ids = [record["id"] for record in records]
     await remove_runs(connection, ids)
     slots = changed(await connection.execute(_SQL["delete_slots"], workflow_id, limit))
-    if len(ids) == limit or slots == limit:
+    gone = await deliveries.remove_of(connection, workflow_id, limit)
+    if limit in (len(ids), slots, gone):
         return True
     await connection.execute(_SQL["delete_workflow"], workflow_id)
     return False

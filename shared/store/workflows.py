@@ -137,6 +137,13 @@ async def update(connection: Connection, row: WorkflowRow, version: Version | No
     return msgspec.structs.replace(row, **dict(stamps or {}))
 
 
+async def rotate_token(connection: Connection, row: WorkflowRow, *, overlap: int) -> WorkflowRow:
+    """Store a row's new webhook token; the one of before works for ``overlap`` more seconds."""
+    token = (row.webhook_token_hash, row.webhook_token)
+    updated_at = await connection.fetchval(_SQL["rotate_token"], row.id, row.workspace_id, *token, overlap)
+    return msgspec.structs.replace(row, updated_at=updated_at)
+
+
 async def get(connection: Connection, workspace_id: UUID, workflow_id: UUID) -> WorkflowRow | None:
     """A workflow of a workspace."""
     record = await connection.fetchrow(_SQL["get"], workspace_id, workflow_id)
