@@ -79,6 +79,10 @@ ERRORS: Final[Mapping[str, str]] = {
         "Something broke in the service, and it is not the request's fault. The service's log tells more under the "
         "request id of the answer (X-Request-Id)."
     ),
+    "invalid_input": (
+        "The workflow's trigger has an input_schema, and the context does not fit it. errors lists every fault. "
+        "Nothing was started."
+    ),
     "invalid_idempotency_key": "An Idempotency-Key is a text of 1 to 255 printable ASCII characters, such as a UUID.",
     "invalid_parameter": (
         "A query parameter is unknown, given twice or not legal. errors names each of them and its rule."
@@ -233,6 +237,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "handle_required": "The source of this edge has several outputs; the edge must name one in sourceHandle.",
     "invalid_cursor": "A cursor is taken from a Link header and passed on unchanged.",
     "invalid_id": "An id has characters or a length that ids do not have.",
+    "invalid_input": "The context does not fit the input_schema of the workflow that is called.",
     "invalid_schedule": "Schedule type, value or time zone are not legal together. The message names the legal forms.",
     "invalid_size": "A list has too few or too many elements.",
     "invalid_type": "A value has another JSON type than the one that stands here.",

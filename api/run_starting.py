@@ -1,5 +1,6 @@
 """Starting a run by hand."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -15,11 +16,15 @@ from shared import jsontext
 from shared.db import Connection
 from shared.errors import ConflictError, InvalidError
 from shared.ingest import Accepted, Trigger
+from shared.inputs import input_faults
 from shared.states import RunStatus, TriggerType
-from shared.store import workflows
+from shared.store import calls, workflows
 from shared.store.runs_read import RunRow
 from shared.store.workflows import Target
 
+_CALLABLE: Final = "workflow_trigger"
+#: Faults that a message repeats.
+_QUOTED: Final = 3
 _INACTIVE: Final = "The workflow is inactive; activate it first."
 
 
@@ -51,6 +56,21 @@ async def target_of(connection: Connection, call: Call, workflow_id: UUID) -> Ta
     if not target.is_active:
         raise ConflictError("workflow_inactive", _INACTIVE)
     return target
+
+
+async def check_input(connection: Connection, target: Target, payload: str) -> None:
+    """Hold a context (JSON text) against what the workflow asks of it.
+
+    Raises:
+        InvalidError: ``invalid_input`` with every fault.
+    """
+    if target.trigger_component != _CALLABLE:
+        return
+    schema = (await calls.input_schemas(connection, [target.id])).get(target.id)
+    faults = [] if schema is None else await asyncio.to_thread(input_faults, schema, jsontext.decode(payload))
+    if faults:
+        told = " ".join(f"{fault.path}: {fault.message}" for fault in faults[:_QUOTED])
+        raise InvalidError("invalid_input", f"The workflow does not take this context. {told}", faults=faults)
 
 
 def trigger_of(call: Call, target: Target, payload: str) -> Trigger:

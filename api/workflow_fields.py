@@ -155,3 +155,13 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     timezone: str
     settings: msgspec.Raw
+
+
+class CallableWorkflow(Workflow, frozen=True, kw_only=True):
+    """A workflow that others may call.
+
+    Attributes:
+        input_schema: the JSON Schema that the context of a call must fit; null if it takes any.
+    """
+
+    input_schema: msgspec.Raw

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from api import workflow_authorization, workflow_events, workflow_links, workflow_vault
+from api import workflow_authorization, workflow_links, workflow_triggers, workflow_vault
 from api.call import Call, found
 from api.webhook_targets import TRIGGER_COMPONENT, hash_token
 from api.workflow_draft import Base, Draft, base_of, draft
@@ -56,7 +56,7 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
     await retention.set_keep_days(connection, saved.id, made.keep_runs_days)
     await workflow_links.store(connection, call, saved.id, links)
     await workflow_vault.store(connection, call, saved.id, items)
-    await workflow_events.store(connection, saved.workspace_id, saved.id, made)
+    await workflow_triggers.store(connection, saved.workspace_id, saved.id, made)
     await _audit(connection, call, "workflow.create", None, saved)
     return saved
 
@@ -82,7 +82,7 @@ async def update(connection: Connection, call: Call, workflow_id: UUID, raw: Map
     await workflow_vault.store(connection, call, saved.id, items)
     if saved.settings != before.settings and read_policy(saved.settings).overlap != "allow":
         await scheduled_runs.add_open(connection, saved.id)
-    await workflow_events.store(connection, saved.workspace_id, saved.id, made)
+    await workflow_triggers.store(connection, saved.workspace_id, saved.id, made)
     await _audit(connection, call, "workflow.update", before, saved)
     return saved
 

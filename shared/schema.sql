@@ -148,6 +148,13 @@ CREATE TABLE vault_uses (
 );
 CREATE INDEX vault_uses_by_name ON vault_uses (workspace_id, name);
 
+-- What the current version of a workflow asks of the context that it is called with, as JSON Schema.
+CREATE TABLE input_schemas (
+    workflow_id   uuid PRIMARY KEY REFERENCES workflows ON DELETE CASCADE,
+    workspace_id  uuid NOT NULL,
+    schema        text NOT NULL
+);
+
 -- Which workflow listens to which event: of its current version, if that begins with an `event_trigger`.
 CREATE TABLE event_listeners (
     workflow_id   uuid PRIMARY KEY REFERENCES workflows ON DELETE CASCADE,

@@ -15,6 +15,7 @@ from shared.lanes import Doorbell
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, LOST_UNITS, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED
 from shared.states import TriggerType
 from shared.store.advance import Committed, commit, follow_up, still_mine
+from worker.inputs import refuse_calls
 from worker.publishing import Publisher
 
 _SYNC: Final = TriggerType.SYNC
@@ -89,7 +90,8 @@ class Commits:
             return await commit(self._pool, advances, incarnation)
         async with self._pool.acquire() as connection, connection.transaction():
             committed = await commit(connection, advances, incarnation)
-            await follow_up(connection, advances, committed)
+            refused = await refuse_calls(connection, advances, committed)
+            await follow_up(connection, advances, committed, refused)
             if self._publisher is not None:
                 await self._publisher.publish(connection, advances, committed)
         return committed

@@ -16,7 +16,7 @@ from api.run_fields import Execution
 from api.run_listing import RunsQuery, next_link, read_which
 from api.run_pages import RunList, RunQuery, read_ask, read_page
 from api.run_reading import whole
-from api.run_starting import answer_of, context_text, target_of, trigger_of
+from api.run_starting import answer_of, check_input, context_text, target_of, trigger_of
 from api.run_view import Run, present_run
 from shared.db import Connection
 from shared.ids import Prefix
@@ -43,6 +43,7 @@ async def execute_workflow(call: Call) -> web.Response:
     if idempotency.scope_of(call) is None:
         async with call.reading() as connection:
             target = await target_of(connection, call, workflow_id)
+            await check_input(connection, target, payload)
         await call.services.backlog.admit()
         accepted = await call.services.ingest.accept(trigger_of(call, target, payload))
         return answer_of(accepted, target, payload).response()
@@ -51,6 +52,7 @@ async def execute_workflow(call: Call) -> web.Response:
 
     async def work(connection: Connection) -> Answer:
         target = await target_of(connection, call, workflow_id)
+        await check_input(connection, target, payload)
         await call.services.backlog.admit()
         made.append(await call.services.ingest.accept_on(connection, trigger_of(call, target, payload)))
         return answer_of(made[0], target, payload)

@@ -14,12 +14,13 @@ from api.bodies import read_definition
 from api.call import Call, found
 from api.queries import read_cursor, read_query
 from api.routing import Routes
-from api.workflow_fields import NewWorkflow, ScheduleType, Workflow, WorkflowChange
+from api.workflow_fields import CallableWorkflow, NewWorkflow, ScheduleType, Workflow, WorkflowChange
 from api.workflow_view import etag, present
+from shared import jsontext
 from shared.db import Connection
 from shared.errors import Fault
 from shared.ids import Prefix, encode
-from shared.store import workflows
+from shared.store import calls, workflows
 from shared.store.workflows import Filters, WorkflowRow
 
 ROUTES: Final = Routes()
@@ -113,13 +114,20 @@ async def validate_workflow(call: Call) -> web.Response:
     "/workflows/callable",
     access=Scope.WORKFLOWS_READ,
     summary="List the active workflows that trigger_workflow may call, newest first",
-    answers={200: list[Workflow]},
+    answers={200: list[CallableWorkflow]},
 )
 async def list_callable(call: Call) -> web.Response:
-    """Those that begin with a workflow_trigger, without graphs."""
+    """Those that begin with a workflow_trigger, without graphs, and what each asks of its context."""
     async with call.reading() as connection:
         rows = await workflows.list_callable(connection, call.workspace_id)
-    return json_answer(200, [_object(call, row) for row in rows]).response()
+        schemas = await calls.input_schemas(connection, [row.id for row in rows])
+    shown = [_object(call, row) for row in rows]
+    asking = [msgspec.Raw(jsontext.to_bytes(schemas.get(row.id, "null"))) for row in rows]
+    found = [
+        CallableWorkflow(**msgspec.structs.asdict(each), input_schema=schema)
+        for each, schema in zip(shown, asking, strict=True)
+    ]
+    return json_answer(200, found).response()
 
 
 @ROUTES.route(

@@ -1,6 +1,6 @@
 """``trigger_workflow``: starts a run of another workflow, and goes on with its end or at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
@@ -40,7 +40,8 @@ class TriggerWorkflow(NodeType[Data]):
 
     If it waits, ``status`` is ``completed`` and ``output`` what the run gave out: that of ``terminate``, else that of
     the only node that ran and that nothing follows, else an object of these by node id. A run that fails or is
-    cancelled fails the step. If it does not wait, they are ``pending`` and null. Its ``timeout`` ends the wait and not
+    cancelled fails the step, and so does a context that the workflow's ``input_schema`` does not take: then no run
+    starts. If it does not wait, they are ``pending`` and null. Its ``timeout`` ends the wait and not
     the run.
     """
 
@@ -77,6 +78,8 @@ class TriggerWorkflow(NodeType[Data]):
         """Give out how the run ended, or that it was started."""
         if context.wake in _REFUSALS:
             raise StepFailedError(*_REFUSALS[context.wake])
+        if context.wake == "answer":
+            raise _invalid(context.brought.get("data", []))
         if context.wake == "timer":
             message = f"The run it waits for did not end within {context.timeout:g} seconds; it goes on."
             raise StepFailedError("timeout", message, category="timeout")
@@ -88,6 +91,12 @@ class TriggerWorkflow(NodeType[Data]):
         if child.get("status") != RunStatus.COMPLETED:
             raise StepFailedError("child_failed", _why(child))
         return Outcome({name: child[name] for name in ("run_id", "status", "output")})
+
+
+def _invalid(faults: Sequence[Mapping[str, str]]) -> StepFailedError:
+    told = " ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
+    message = f"The workflow it calls does not take this context. {told}"
+    return StepFailedError("invalid_input", message, body={"errors": list(faults)})
 
 
 def _why(child: Mapping[str, Any]) -> str:

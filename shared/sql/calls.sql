@@ -42,3 +42,23 @@ ON CONFLICT DO NOTHING;
 -- name: set_error_workflow
 -- The workflow that failures of one start.
 UPDATE workflows SET error_workflow_id = $2 WHERE id = $1;
+
+-- name: set_input_schema
+-- What the current version of a workflow asks of the context that it is called with (JSON).
+INSERT INTO input_schemas (workflow_id, workspace_id, schema) VALUES ($1, $2, $3)
+ON CONFLICT (workflow_id) DO UPDATE SET schema = excluded.schema;
+
+-- name: drop_input_schema
+-- The current version of a workflow takes any context.
+DELETE FROM input_schemas WHERE workflow_id = $1;
+
+-- name: input_schemas
+-- What the current versions of some workflows ask of their context, as far as they begin with a `workflow_trigger`.
+SELECT s.workflow_id, s.schema FROM input_schemas s JOIN workflows w ON w.id = s.workflow_id
+WHERE s.workflow_id = ANY ($1::uuid[]) AND w.trigger_component = 'workflow_trigger';
+
+-- name: refuse
+-- Keeps why a step's call (run, node, item) starts no run, as the answer that the step goes on with.
+INSERT INTO answers (run_id, workspace_id, node_id, item, outcome, data)
+SELECT $1, workspace_id, $2, $3, 'invalid_input', $4 FROM runs WHERE id = $1
+ON CONFLICT (run_id, node_id, item) DO UPDATE SET outcome = excluded.outcome, data = excluded.data;

@@ -1,6 +1,6 @@
 """Committing advances: the group commit of what walks have settled."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -83,8 +83,13 @@ async def commit(connection: Executes, advances: Sequence[Advance], incarnation_
     return committed
 
 
-async def follow_up(connection: Executes, advances: Sequence[Advance], committed: Committed) -> None:
-    """Write what belongs to advances besides ``commit_advances``, in the transaction of their `commit`."""
+async def follow_up(
+    connection: Executes, advances: Sequence[Advance], committed: Committed, refused: Collection[UUID] = ()
+) -> None:
+    """Write what belongs to advances besides ``commit_advances``, in the transaction of their `commit`.
+
+    The runs in ``refused`` are not started: the steps that call them go on already.
+    """
     for unit, advance in enumerate(advances):
         if committed.held.get(unit):
             for iteration in advance.iterations:
@@ -109,6 +114,7 @@ async def follow_up(connection: Executes, advances: Sequence[Advance], committed
         for unit, advance in enumerate(advances)
         if committed.held.get(unit)
         for call in advance.calls
+        if call.child_run_id not in refused
     ]
     if calls:
         await _start_children(connection, calls, committed)

@@ -5,8 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.db import Connection
+from shared.db import Connection, Executes
+from shared.lanes import Doorbell
+from shared.links import Place
 from shared.queries import load
+from shared.store import answers
 
 _SQL = load("calls")
 
@@ -73,6 +76,26 @@ async def replace(connection: Connection, workspace_id: UUID, workflow_id: UUID,
     """Say which workflows the current version of a workflow calls."""
     await connection.execute(_SQL["forget"], workflow_id, callees)
     await connection.execute(_SQL["add"], workspace_id, workflow_id, callees)
+
+
+async def set_input_schema(connection: Connection, workspace_id: UUID, workflow_id: UUID, schema: str | None) -> None:
+    """Say what a workflow asks of the context that it is called with (JSON text); None: nothing."""
+    if schema is None:
+        await connection.execute(_SQL["drop_input_schema"], workflow_id)
+    else:
+        await connection.execute(_SQL["set_input_schema"], workflow_id, workspace_id, schema)
+
+
+async def input_schemas(connection: Executes, ids: Collection[UUID]) -> dict[UUID, str]:
+    """What some workflows ask of their context, as JSON text; nothing for those that ask nothing."""
+    records = await connection.fetch(_SQL["input_schemas"], list(ids))
+    return {workflow_id: schema for workflow_id, schema in records}  # noqa: C416 — records
+
+
+async def refuse(connection: Connection, run_id: UUID, node_id: str, item: str, faults: str) -> list[Doorbell]:
+    """Let a step that calls a workflow go on without a run, with what is wrong with its context (JSON text)."""
+    await connection.execute(_SQL["refuse"], run_id, node_id, item, faults)
+    return await answers.wake(connection, Place(run_id, node_id, item))
 
 
 async def set_error_workflow(connection: Connection, workflow_id: UUID, error_workflow_id: UUID | None) -> None:

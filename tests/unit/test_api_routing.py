@@ -24,6 +24,7 @@ _SOURCES = (
     "shared/schedule",
     "shared/ids.py",
     "shared/events.py",
+    "shared/inputs.py",
     "shared/ingest.py",
 )
 _SERVED = {
