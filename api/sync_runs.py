@@ -57,6 +57,10 @@ class SyncRuns:
         self._waiters = Waiters(self.read)
         self._bells = AnswerBells(broker_url, self._waiters.ring)
 
+    def known(self, workflow_id: UUID, version: int) -> SyncGraph | None:
+        """What matters of a version, if it was read lately."""
+        return self._graphs.get((workflow_id, version))
+
     async def graph(self, connection: Connection, workflow_id: UUID, version: int) -> SyncGraph | None:
         """What matters of a version; None once its workflow was removed."""
         key = (workflow_id, version)

@@ -141,8 +141,10 @@ async def _started(call: Call, accepted: Accepted | None) -> Started:
     """The run as it was stored, of the version that was current then."""
     if accepted is None:
         raise ConflictError("workflow_inactive", _INACTIVE)
-    async with call.reading() as connection:
-        graph = await call.services.sync.graph(connection, accepted.workflow_id, accepted.version)
+    graph = call.services.sync.known(accepted.workflow_id, accepted.version)
+    if graph is None:
+        async with call.reading() as connection:
+            graph = await call.services.sync.graph(connection, accepted.workflow_id, accepted.version)
     return Started(accepted.run_id, found(graph, "workflow", call))
 
 

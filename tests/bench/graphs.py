@@ -28,6 +28,17 @@ def condition_and_transform() -> Graph:
     return nodes, [edge("t", "is_ada"), edge("is_ada", "greet", "true")]
 
 
+def answering() -> Graph:
+    """Workload 16: a request that waits, a condition, and the text that answers it."""
+    name = "{{ t.payload.name }}"
+    nodes = [
+        node("t", "sync_request_trigger"),
+        node("is_ada", "string_condition", input=name, operator="equals", value="ada"),
+        node("greet", "text_transform", template=f"Hello {name}!", is_response=True),
+    ]
+    return nodes, [edge("t", "is_ada"), edge("is_ada", "greet", "true")]
+
+
 def scheduled() -> Graph:
     """Workload 9: a schedule, and a transform behind it."""
     nodes = [node("t", "scheduled_trigger"), node("tell", "text_transform", template="At {{ t.scheduled_at }}")]

@@ -129,6 +129,16 @@ class System:
         self._up.kill()
         until(lambda: not self._up.members())
 
+    @property
+    def url(self) -> str:
+        """Of the API."""
+        return self._url
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request is admitted by."""
+        return {"Authorization": f"Bearer {self._token}"}
+
     async def create(self, graph: Graph, **fields: str) -> Workflow:
         """Create a workflow over HTTP; the path is empty if no webhook starts it."""
         body = {"name": "bench", "nodes": graph[0], "edges": graph[1], **fields}

@@ -1,6 +1,6 @@
 """The workloads of docs/performance.md and their targets. Each measures itself once, its floor in the same minute."""
 
-from tests.bench import calling, history, pure, schedules, standing
+from tests.bench import calling, history, pure, schedules, standing, synced
 from tests.bench.driving import Outcome, drive, prepare
 from tests.bench.figures import Figure, Workload
 
@@ -38,6 +38,14 @@ WORKLOADS = (
             Figure(2, "completed at 1,000/s p99", "ms", 40, 15),
         ),
         pure.fixed_rate,
+    ),
+    Workload(
+        "requests that wait, 50/s",
+        (
+            Figure(16, "synchronous at 50/s p50", "ms", 15, 6, floor="a bare 202 and two commits"),
+            Figure(16, "synchronous at 50/s p99", "ms", 60, 20),
+        ),
+        synced.fixed_rate,
     ),
     Workload(
         "10 transforms",
