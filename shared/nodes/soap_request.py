@@ -45,13 +45,13 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
         verify_tls: whether the other side must have a certificate that is trusted.
     """
 
-    wsdl: Text[str]
+    wsdl: Text[Secret[str]]
     operation: Plain[str]
-    arguments: dict[str, Any] = {}
+    arguments: Secret[dict[str, Any]] = {}
     service: Plain[str | None] = None
     port: Plain[str | None] = None
-    endpoint: Text[str | None] = None
-    soap_headers: dict[str, Any] = {}
+    endpoint: Text[Secret[str | None]] = None
+    soap_headers: Secret[dict[str, Any]] = {}
     headers: Text[Secret[Pairs]] = []
     username: Text[str | None] = None
     password: Text[Secret[str | None]] = None

@@ -355,9 +355,9 @@ async def test_a_hostile_server_holds_nobody_else() -> None:
     bomb = gzip.compress(ZEROS, 1)
     async with serving(fine) as good, raw(packed("gzip", bomb)) as bad, outward() as egress:
         bombs = [
-            asyncio.ensure_future(called("webhook", {"method": "POST", "url": bad}, egress=egress)) for _ in range(20)
+            asyncio.ensure_future(called("webhook", {"method": "POST", "url": bad}, egress=egress)) for _ in range(8)
         ]
-        for _ in range(20):
+        for _ in range(10):
             started = time.monotonic()
             assert (await called("webhook", {"method": "GET", "url": good}, egress=egress)).output["body"] == "fine"
             assert time.monotonic() - started < 2
