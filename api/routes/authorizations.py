@@ -4,7 +4,7 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import UNSET, Meta
 
 from api import authorization_login, authorization_saving, idempotency
@@ -53,7 +53,9 @@ class Consent(msgspec.Struct, frozen=True):
     answers={200: Consent},
 )
 async def take_consent(call: Call) -> web.Response:
-    """The code is exchanged and the token stored before this answers."""
+    """The code is exchanged and the token stored before this answers. HEAD, which only looks, takes none."""
+    if call.request.method == hdrs.METH_HEAD:
+        return web.Response(headers=HEADERS)
     if not wants_page(call.request):
         await authorization_login.complete(call, _returned(call.request))
         return web.json_response({"status": "active"}, headers={"Cache-Control": "no-store", "Vary": "Accept"})

@@ -78,6 +78,8 @@ def _implemented(node_type: Any) -> Iterator[str]:
     for name in (*methods, *(("question",) if node_type.asks else ())):
         if getattr(type(node_type), name) is getattr(NodeType, name):
             yield f"A {node_type.kind.value} of the mode {node_type.mode.name} implements {name}()."
+    if node_type.authorized and node_type.mode is not Mode.EFFECT:
+        yield "Only a type of the mode EFFECT may be authorized: it presents the workflow's authorization in its call."
     if node_type.mode is Mode.EFFECT and not inspect.iscoroutinefunction(type(node_type).call):
         yield "call() must be a coroutine function (async def)."
 

@@ -8,15 +8,17 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from shared.db import open_pool
 from shared.ids import Prefix, decode, encode
 from shared.lanes import Reference
 from shared.nodes.registry import default_registry
-from tests.api_client import ApiClient, node
+from tests.api_client import ApiClient, config, node
 from tests.engine import Engine, eventually
 from tests.presenting import authorizer
 from tests.provider import Provider, serving
 from tests.rows import error_of, output_of
 from worker.isolation import Isolation
+from worker.main import Worker
 
 PATH = "/workflows/authorization"
 
@@ -43,8 +45,8 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def authorize(api: ApiClient, kind: str, config: dict[str, Any]) -> str:
-    made = await api.call("POST", PATH, {"name": "One", "kind": kind, "config": config})
+async def authorize(api: ApiClient, kind: str, fields: dict[str, Any]) -> str:
+    made = await api.call("POST", PATH, {"name": "One", "kind": kind, "config": fields})
     assert made.status == 201, made.body
     return str(made.json["id"])
 
@@ -83,7 +85,7 @@ def encoded(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "config", "header"),
+    ("kind", "fields", "header"),
     [
         ("bearer", {"token": "tok-of-the-test"}, ("Authorization", "Bearer tok-of-the-test")),
         ("basic", {"username": "adä", "password": "p:ss"}, ("Authorization", f"Basic {encoded('adä:p:ss')}")),
@@ -96,12 +98,12 @@ async def test_each_kind_presents_itself(
     database: asyncpg.Connection,
     provider: Provider,
     kind: str,
-    config: Any,
+    fields: Any,
     header: Any,
 ) -> None:
     """The header goes out with a request below the base URL; the step's input shows the request without it."""
     provider.others.add(header)
-    made = await authorize(api, kind, {"base_url": f"{provider.url}/api/v1/", **config})
+    made = await authorize(api, kind, {"base_url": f"{provider.url}/api/v1/", **fields})
     definition = flow(
         made,
         method="POST",
@@ -188,8 +190,9 @@ async def test_a_run_keeps_its_authorization(
     ids = []
     for key in keys:
         provider.others.add(("X-Api-Key", key))
-        config = {"base_url": f"{provider.url}/api", "name": "X-Api-Key", "value": key}
-        ids.append(await authorize(api, "header", config))
+        ids.append(
+            await authorize(api, "header", {"base_url": f"{provider.url}/api", "name": "X-Api-Key", "value": key})
+        )
     workflow_id = (await api.create(**flow(ids[0])))["id"]
     before = await begin(api, workflow_id)
     changed = await api.call("PUT", f"/workflows/{workflow_id}", {"authorization_id": ids[1]})
@@ -324,6 +327,29 @@ async def test_what_is_presented_shows_nowhere(
         for form in forms(secret):
             assert form not in answers
             assert form not in stored
+
+
+async def test_a_worker_has_what_it_needs(
+    api: ApiClient, database_url: str, broker_url: str, database: asyncpg.Connection, provider: Provider
+) -> None:
+    """The worker process as it is configured: a run that the api accepts ends with what the API answered."""
+    settings = config(database_url=database_url, broker_url=broker_url, egress_allow="127.0.0.1", grace_seconds=5.0)
+    pool = await open_pool(database_url, size=4, name="worker")
+    worker = await Worker.start(settings, pool)
+    try:
+        made = await authorize(api, "oauth2_client_credentials", provider.credentials())
+        workflow_id = (await api.create(**flow(made)))["id"]
+        run_ids = [await begin(api, workflow_id) for _ in range(5)]
+        await eventually(lambda: _all_completed(database))
+        assert [(await output_of(database, run_id, "n2"))["status"] for run_id in run_ids] == [200] * 5
+        assert len(provider.asked) == 1
+    finally:
+        await worker.stop()
+        await pool.close()
+
+
+async def _all_completed(database: asyncpg.Connection) -> bool:
+    return bool(await database.fetchval("SELECT bool_and(status = 'completed') FROM runs"))
 
 
 async def test_a_node_is_tested_with_it(make_api: Any, provider: Provider) -> None:
