@@ -22,7 +22,7 @@ from api.webhook_targets import WebhookTargets
 from shared import service
 from shared.authorizations.authorizer import Authorizer
 from shared.authorizations.provider import operator_provider
-from shared.broker import Announcer
+from shared.broker import NEW_RUNS_SPACING, Announcer
 from shared.config import Config, parse_networks
 from shared.db import Clock, keep_in_step
 from shared.egress.allow import parse_allow
@@ -79,7 +79,7 @@ class Api:
         keys = parse_keys(config.vault_keys)
         POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
         self._clock = asyncio.create_task(keep_in_step(clock, pool))
-        self._announcer = Announcer(config.broker_url)
+        self._announcer = Announcer(config.broker_url, spacing=NEW_RUNS_SPACING)
         self._ingest = Ingest(pool, self._announcer, clock, window=config.window)
         self._rates = RateLimits(config.broker_url)
         self._deliveries = DeliveryLog(pool, mint, clock)

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID, uuid4
 
@@ -56,6 +56,9 @@ _LISTEN: Final = 20.0
 _SOCKET_TIMEOUT: Final = 5.0
 #: Messages that one transaction enqueues.
 _PER_TRANSACTION: Final = 64
+#: Seconds between the messages of new runs that one api sends. A worker takes a message with one reference at the price
+#: of one with sixteen, so between idle and a crowd the number of messages is what an accepted run costs (docs/decisions.md).
+NEW_RUNS_SPACING: Final = 0.005
 #: Seconds for which nothing is sent after the broker failed; the rows are found again by rescue.
 _COOL_DOWN: Final = 0.5
 
@@ -326,9 +329,14 @@ class Announcer:
 
     Args:
         url: of the broker.
+        spacing: seconds for which what comes behind messages waits for company; the first after a silence leaves at
+            once.
+        sleep: waits so many seconds.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, spacing: float = 0.0, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._spacing = spacing
+        self._sleep = sleep
         self._client = connect(url)
         self._connection: redis.connection.AbstractConnection | None = None
         self._queue: queue.SimpleQueue[Sequence[Doorbell] | _Answered | None] = queue.SimpleQueue()
@@ -361,6 +369,8 @@ class Announcer:
                 self._answered.clear()
             for start in range(0, len(messages), _PER_TRANSACTION):
                 self._send(messages[start : start + _PER_TRANSACTION])
+            if messages and self._spacing and not self._closing:
+                self._sleep(self._spacing)
 
     def _collect(self) -> list[Doorbell]:
         """Everything that waits by now; blocks for the first."""

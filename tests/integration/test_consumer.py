@@ -265,3 +265,28 @@ def test_an_announcer_sends_what_waits_before_it_closes(broker_url):
         assert client.llen(f"{NAMESPACE}:{QUEUE}") == len(messages)
     sent = [found for message in messages for found in decode_references(*message.args)]
     assert sorted(sent) == [reference(number) for number in range(100)]
+
+
+def test_what_comes_behind_a_message_shares_the_next_one(broker_url):
+    """The first reference after a silence leaves at once; those that come within the spacing wait and leave together."""
+    is_over = threading.Event()
+    announcer = Announcer(broker_url, spacing=0.005, sleep=lambda _: is_over.wait())
+    announcer.announce([Doorbell(reference(1), 1, new=True)])
+    until(lambda: len(queued_references(broker_url)) == 1)
+    for number in range(2, 12):
+        announcer.announce([Doorbell(reference(number), 1, new=True)])
+    is_over.set()
+    until(lambda: len(queued_references(broker_url)) == 11)
+    announcer.close()
+    with redis.Redis.from_url(broker_url) as client:
+        assert client.llen(f"{NAMESPACE}:{LANES[1, True, False].queue}") == 2
+
+
+def test_spacing_does_not_hold_a_stop(broker_url):
+    """Once it is closed, an announcer sends what is left and waits behind nothing."""
+    pauses: list[float] = []
+    announcer = Announcer(broker_url, spacing=60.0, sleep=pauses.append)
+    announcer.announce(bells(1, 2))
+    announcer.close()
+    assert len(queued_references(broker_url)) == 2
+    assert len(pauses) <= 1
