@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn
 
 import msgspec
+import yyjson
 from aiohttp import hdrs, web
 from aiohttp.helpers import parse_mimetype
 
@@ -214,12 +215,29 @@ def parse(body: bytes) -> Any:
     Raises:
         BadRequestError: ``malformed_json`` with line and column, or ``json_too_deep``.
     """
-    if len(body) > MAX_DEPTH and is_deeper(body, MAX_DEPTH):
-        raise BadRequestError("json_too_deep", f"The body nests deeper than {MAX_DEPTH} levels.")
+    _refuse_depth(body)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _parse_slowly(body)
+
+
+def check(body: bytes) -> None:
+    """Refuse what `parse` refuses, without making the values: of 160 KB that takes an eighth of the time.
+
+    Raises:
+        BadRequestError: as `parse`.
+    """
+    _refuse_depth(body)
+    try:
+        yyjson.Document(body)
+    except ValueError:  # it is stricter, with lone surrogates and very long integers, and names no line
+        parse(body)
+
+
+def _refuse_depth(body: bytes) -> None:
+    if len(body) > MAX_DEPTH and is_deeper(body, MAX_DEPTH):
+        raise BadRequestError("json_too_deep", f"The body nests deeper than {MAX_DEPTH} levels.")
 
 
 def _parse_slowly(body: bytes) -> Any:

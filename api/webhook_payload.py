@@ -14,7 +14,7 @@ from aiohttp import StreamReader, hdrs, web
 from aiohttp.helpers import MimeType, parse_mimetype
 from aiohttp.web_request import FileField
 
-from api.bodies import is_json, parse
+from api.bodies import check, is_json
 from shared import jsontext
 from shared.errors import BadRequestError, UnsupportedMediaError
 from shared.graph.suggest import shown
@@ -60,7 +60,7 @@ def _body_text(content_type: str, body: bytes) -> str:
     if not body:
         return "null"
     if is_json(content_type):
-        parse(body)
+        check(body)
         return body.decode()
     if not _MEDIA_TYPE.match(content_type):
         raise UnsupportedMediaError("unsupported_media_type", f"{shown(content_type)} is no media type.")

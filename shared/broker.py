@@ -57,7 +57,7 @@ _SOCKET_TIMEOUT: Final = 5.0
 #: Messages that one transaction enqueues.
 _PER_TRANSACTION: Final = 64
 #: Seconds between the messages of new runs that one api sends. A worker takes a message with one reference at the price
-#: of one with sixteen, so between idle and a crowd the number of messages is what an accepted run costs (docs/decisions.md).
+#: of one with sixteen, so between idle and a crowd the number of messages is what a run costs (docs/decisions.md).
 NEW_RUNS_SPACING: Final = 0.005
 #: Seconds for which nothing is sent after the broker failed; the rows are found again by rescue.
 _COOL_DOWN: Final = 0.5

@@ -268,7 +268,7 @@ def test_an_announcer_sends_what_waits_before_it_closes(broker_url):
 
 
 def test_what_comes_behind_a_message_shares_the_next_one(broker_url):
-    """The first reference after a silence leaves at once; those that come within the spacing wait and leave together."""
+    """The first reference after a silence leaves at once; those that come within the spacing leave together."""
     is_over = threading.Event()
     announcer = Announcer(broker_url, spacing=0.005, sleep=lambda _: is_over.wait())
     announcer.announce([Doorbell(reference(1), 1, new=True)])

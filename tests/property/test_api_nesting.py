@@ -11,7 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from api.bodies import check, parse
 from api.nesting import is_deeper
+from shared.errors import BadRequestError
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -36,6 +38,40 @@ documents = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=40,
 )
+
+
+def refusal(read: Callable[[bytes], object], text: bytes) -> str | None:
+    """What a reader says against a text."""
+    try:
+        read(text)
+    except BadRequestError as error:
+        return error.message
+    return None
+
+
+#: Numbers and literals that are nearly JSON, or nearly too large for it.
+_EDGES = [
+    "1e308",
+    "1e309",
+    "-1e999",
+    "9" * 30,
+    "01",
+    "1.",
+    "-",
+    "NaN",
+    '"\\ud800"',
+    '"\\udc00\\ud800"',
+    "\ufeff",
+    "\x00",
+]
+
+
+@given(documents, st.sampled_from(_EDGES), st.integers(0, 200), st.binary(max_size=2))
+def test_a_body_is_checked_as_it_would_be_read(value: Any, edge: str, place: int, stray: bytes) -> None:
+    """Checking without making values refuses what reading refuses, in its words, and nothing else."""
+    whole = json.dumps([value, None]).replace("null", edge, 1).encode()
+    for text in (whole, whole[:place] + stray + whole[place:], whole[:place]):
+        assert refusal(check, text) == refusal(parse, text)
 
 
 @given(documents, st.integers(0, 8), st.booleans())

@@ -4,8 +4,10 @@ import math
 
 import pytest
 
-from api.bodies import MAX_DEPTH, duplicates, is_json, parse
+from api import bodies
+from api.bodies import MAX_DEPTH, check, duplicates, is_json, parse
 from shared.errors import BadRequestError
+from tests.bench.graphs import payload
 
 
 @pytest.mark.parametrize(
@@ -25,10 +27,37 @@ from shared.errors import BadRequestError
 )
 def test_malformed_json_names_its_place(body: bytes, place: str) -> None:
     """The message says where reading stopped, or which value is not legal."""
-    with pytest.raises(BadRequestError) as caught:
-        parse(body)
-    assert caught.value.code == "malformed_json"
-    assert place in caught.value.message
+    for read in (parse, check):
+        with pytest.raises(BadRequestError) as caught:
+            read(body)
+        assert caught.value.code == "malformed_json"
+        assert place in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": "\\ud800"}',  # a lone surrogate
+        b"[-" + b"9" * 4_000 + b"]",
+        b"[12345678901234567890123, 1e308, -0.0, 1E-999]",
+        b'{"a": 1, "a": "\\u0000"}',
+        b" \n[\ttrue ]\r ",
+    ],
+)
+def test_what_is_read_passes_the_check(body: bytes) -> None:
+    """Checking takes every document that reading takes."""
+    parse(body)
+    check(body)
+
+
+def test_a_large_body_is_checked_without_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No object is made of a body that nobody looks into; only what the strict reader refuses is read."""
+    read: list[bytes] = []
+    monkeypatch.setattr(bodies, "parse", read.append)
+    check(payload(160_000))
+    assert read == []
+    check(b'["\\ud800"]')
+    assert read == [b'["\\ud800"]']
 
 
 def test_lone_surrogates_and_nul_are_values() -> None:
@@ -42,9 +71,10 @@ def test_nesting_is_limited_by_depth_and_not_by_size() -> None:
     assert len(parse(b"[" + b"[]," * 5000 + b"{}]")) == 5001
     assert parse(b'"' + b"[{" * 1000 + b'\\"[["')
     for deep in (b"[" * 201 + b"]" * 201, b'{"a":' * 201 + b"1" + b"}" * 201, b"[" * 100_000):
-        with pytest.raises(BadRequestError) as caught:
-            parse(deep)
-        assert caught.value.code == "json_too_deep"
+        for read in (parse, check):
+            with pytest.raises(BadRequestError) as caught:
+                read(deep)
+            assert caught.value.code == "json_too_deep"
 
 
 @pytest.mark.parametrize("text", ["[" * 150 + "]" * 150, "[[]]" * 100, "]" * 500, "[" + "]" * 300])
