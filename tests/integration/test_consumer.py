@@ -39,10 +39,11 @@ def bells(*numbers: int) -> list[Doorbell]:
 
 
 class Listener:
-    """A consumer of one queue on a thread of its own, and what it was given."""
+    """A consumer of one queue on a thread of its own, and what it was given; so many slots are held by bulk before."""
 
-    def __init__(self, url: str, slots: int = 1000, queue: str = QUEUE) -> None:
+    def __init__(self, url: str, slots: int = 1000, queue: str = QUEUE, bulk_held: int = 0) -> None:
         self.capacity = Capacity(slots)
+        self.capacity.take(bulk_held, bulk=True)
         self.broker = StepBroker(url, room=self.capacity)
         dramatiq.actor(actor_name=queue, queue_name=queue, broker=self.broker)(lambda wire: None)
         self.consumer: BlockingConsumer = self.broker.consume(queue, prefetch=16, timeout=1000)  # type: ignore[assignment]
@@ -221,9 +222,7 @@ def test_bulk_is_worked_on_a_few_messages_at_a_time(broker_url, listen, announce
 
 def test_bulk_leaves_slots_for_light_work(listen, announcer):
     """A bulk message is not fetched into the last slots; a light one is."""
-    bulk, light = listen(queue=BULK, slots=32), listen(slots=32)
-    for listener in (bulk, light):
-        listener.capacity.take(28, bulk=True)
+    bulk, light = listen(queue=BULK, slots=32, bulk_held=28), listen(slots=32, bulk_held=28)
     announcer.announce([Doorbell(reference(1), 1, new=True, bulk=True)])
     announcer.announce(bells(2))
     until(lambda: len(light.got) == 1)
