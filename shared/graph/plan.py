@@ -15,7 +15,7 @@ from shared.graph.topology import ancestors, members
 from shared.graph.validate import Graph, analyse
 
 #: Rises with every change that older code would misread. A plan of another format is compiled again from its source.
-PLAN_FORMAT: Final = 2
+PLAN_FORMAT: Final = 3
 UNNAMED: Final = ""
 _TIMEOUT: Final = 300.0
 _WAIT_TIMEOUT: Final = 7 * 24 * 3600.0

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from shared import log
 from shared.config import Config
 from shared.floods import Floods
+from shared.redaction import BLANK, CURRENT, Redactor
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +135,21 @@ def test_the_number_of_those_left_out_is_told(
     tell("again")
     lines = _lines(capsys)
     assert [line.get("suppressed") for line in lines] == [None] * 10 + [3]
+
+
+def test_secrets_of_the_run_are_blanked_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the task that carries a step: in events of ours, of libraries and in tracebacks; and of no other task."""
+    log.configure(_config(), "worker")
+    secret = 'a "secret" of the run'
+    held = CURRENT.set(Redactor([secret]))
+    try:
+        log.get("x").info("sent", headers={"token": secret})
+        logging.getLogger("library").warning("refused: %s", quote(secret))
+        _log_exception(secret)
+    finally:
+        CURRENT.reset(held)
+    written = capsys.readouterr().err
+    assert written.count(BLANK) >= 3
+    assert "secret" not in written.replace("_secret", "").replace(__file__, "")
+    log.get("x").info("sent", told=secret)
+    assert "secret" in capsys.readouterr().err
