@@ -10,16 +10,20 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import pytest
+from aiohttp import web
 
 from shared.errors import StepFailedError
+from shared.lanes import Reference
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.fields import Secret, Text
 from shared.nodes.registry import Registry
 from shared.redaction import forms
 from shared.store import run_secrets, vault
 from shared.vault import KeyRing
-from tests.engine import KEYS, Engine, Flow, first, graph, mint, registry, start_run, workflow
+from tests.engine import KEYS, Engine, Flow, eventually, first, graph, mint, registry, start_run, workflow
+from tests.outward import serving
 from tests.rows import assert_sound, error_of, output_of
+from worker.isolation import Isolation
 from worker.secrets import Secrets
 
 SECRET = 'k3y "of/the" vault?é'
@@ -300,3 +304,27 @@ async def test_where_a_secret_of_the_run_cannot_be_decrypted_nothing_is_recorded
     assert (await error_of(database, run_id, "k"))["code"] == "vault_item_unreadable"
     assert await database.fetchval("SELECT input FROM steps WHERE node_id = 'k'") is None
     await assert_clean(database, SECRET)
+
+
+async def test_a_step_that_runs_apart_uses_secrets_too(database_url: str, database: asyncpg.Connection) -> None:
+    """A suspect's call gets the value in its own process, and what comes back is blanked, derived texts included."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"said": request.headers["X-Token"], "pid": 1})
+
+    async with serving(answer) as url, Engine.running(database_url) as engine:
+        engine.executor._isolation = engine.executor._settling._isolation = Isolation(egress_allow="127.0.0.1")
+        token = "{{ vault.key }} {{ vault.key | upcase }}"
+        data = {"component": "webhook", "method": "GET", "url": url, "headers": {"X-Token": token}}
+        flow = await workflow(database, *graph("t>x t>k", k=data))  # k is left to others, and taken as a suspect
+        await _keep(database, flow, "key", OTHER)
+        run_id = await start_run(database, flow)
+        await engine.take(first(run_id, flow))
+        await eventually(lambda: any(bell.reference.node_id == "k" for bell in engine.mailbox.bells))
+        await engine.idle()
+        engine.mailbox.references()
+        await database.execute("UPDATE open_steps SET crashes = 2 WHERE node_id = 'k'")
+        await engine.take(Reference(run_id, "k", "-", claim=True))
+        await engine.finish(run_id, until="completed", seconds=60)
+    assert (await output_of(database, run_id, "k"))["body"] == {"said": "[redacted] [redacted]", "pid": 1}
+    await assert_clean(database, OTHER, OTHER.upper())
