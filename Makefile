@@ -15,7 +15,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help run test check format bench bench-plots bench-peers soak drills lock peers-lock docs clean
+.PHONY: help run test check format fuzz bench bench-plots bench-peers soak drills lock peers-lock docs clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -35,6 +35,9 @@ check: $(READY) ## Check formatting, lint, types and the layering of packages.
 format: $(READY) ## Format and mend what can be mended without thought.
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+fuzz: $(READY) ## Hostile templates and conditions for SECONDS (600); SEED repeats a run, CASE=SEED:NUMBER shows one case again.
+	$(BIN)/python -m tests.fuzz $(or $(CASE),$(or $(SECONDS),600)) $(SEED)
 
 bench: $(READY) ## Measure the figures of docs/performance.md (ARGS: which).
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -30,13 +30,13 @@ def decode(text: str | bytes) -> Any:
     """The value of a JSON document.
 
     Raises:
-        ValueError: if it is not one JSON document in UTF-8. NaN and the infinities are no JSON.
+        ValueError: if it is not one JSON document in UTF-8. NaN, the infinities and numbers out of range are no JSON.
         RecursionError: if it nests too deep to be read.
     """
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_ranged)
 
 
 def to_bytes(text: str) -> bytes:
@@ -51,6 +51,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _ranged(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return number
 
 
 def _refuse(constant: str) -> NoReturn:

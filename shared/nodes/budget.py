@@ -4,7 +4,7 @@ import time
 from typing import Any, Final
 
 from shared.errors import StepFailedError
-from shared.templates import limits
+from shared.templates import allowance, limits
 
 #: Items of a list that a pure node goes over.
 ITEMS: Final = 10_000
@@ -17,18 +17,18 @@ _PLAIN: Final = 4
 
 
 class Budget:
-    """The processor time of one run of a node: as much as a template may take (`shared.templates.limits`), or so much.
+    """The processor time of one run of a node: what its templates have left of what a node may take, or so much.
 
     Args:
-        seconds: that much; None for a template's.
+        seconds: that much; None for what is left (`shared.templates.allowance`).
     """
 
     __slots__ = ("_deadline", "_seconds", "_since")
 
     def __init__(self, seconds: float | None = None) -> None:
         self._since = 0
-        self._seconds = seconds = limits.SECONDS if seconds is None else seconds
-        self._deadline = time.thread_time() + seconds
+        self._seconds = limits.SECONDS if seconds is None else seconds
+        self._deadline = allowance.deadline() if seconds is None else time.thread_time() + seconds
 
     def spend(self, amount: int = 1) -> None:
         """Take note of some work, about a microsecond each; the clock is read at every 64th.

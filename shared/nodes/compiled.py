@@ -23,7 +23,7 @@ from shared.nodes.base import (
 )
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import Field
-from shared.templates import TemplateError, parse
+from shared.templates import TemplateError, allowance, parse
 from shared.templates.fields import Render, Rendering, renderer
 from shared.templates.secrets import VAULT
 
@@ -64,12 +64,16 @@ class Compiled(Generic[DataT]):
 
     def run(self, scope: Mapping[str, Any], now: Callable[[], datetime] = this_clock) -> Outcome:
         """See `NodeType.run` and `NodeType.run_at`."""
-        data = self._render(scope)
-        return self._type.run_at(data, now) if self._type.timed else self._type.run(data)
+        allowance.begin()
+        try:
+            data = self._render(scope)
+            return self._type.run_at(data, now) if self._type.timed else self._type.run(data)
+        finally:
+            allowance.end()
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """See `NodeType.call`."""
-        return await self._type.call(self._render(scope), context)
+        return await self._type.call(self._rendered_in_time(scope), context)
 
     async def exposes(self, scope: Mapping[str, Any]) -> Exposed:
         """See `CompiledNode.exposes`; a template that fails exposes nothing, and fails again when it is rendered."""
@@ -81,15 +85,22 @@ class Compiled(Generic[DataT]):
 
     def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
         """See `NodeType.begin`."""
-        return self._type.begin(self._render(scope), context)
+        return self._type.begin(self._rendered_in_time(scope), context)
 
     def resume(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """See `NodeType.resume`."""
-        return self._type.resume(self._render(scope), context)
+        return self._type.resume(self._rendered_in_time(scope), context)
 
     def divide(self, scope: Mapping[str, Any]) -> Division:
         """See `NodeType.divide`."""
-        return self._type.divide(self._render(scope))
+        return self._type.divide(self._rendered_in_time(scope))
+
+    def _rendered_in_time(self, scope: Mapping[str, Any]) -> DataT:
+        allowance.begin()
+        try:
+            return self._render(scope)
+        finally:
+            allowance.end()
 
     def _render(self, scope: Mapping[str, Any]) -> DataT:
         if self._data is not None:
@@ -144,3 +155,5 @@ def _converted(value: Any, annotation: Any, name: str) -> Any:
         message, _, inner = str(error).partition(" - at `$")
         where = f"data.{name}{inner.rstrip('`')}"
         raise StepFailedError("invalid_data", f"{where}: {message.replace('`', '')}.") from error
+    except UnicodeEncodeError as error:  # a lone surrogate where something else than text should be
+        raise StepFailedError("invalid_data", f"data.{name}: a text that is no Unicode will not do here.") from error

@@ -24,7 +24,11 @@ def url_faults(url: str, path: str = "url") -> Faults:
 
 def header_faults(headers: Any) -> Faults:
     """The faults of the header fields that are no templates, however they are given."""
+    if isinstance(headers, str):  # one template for all of them
+        return []
     faults = []
+    if isinstance(headers, list):
+        headers = [pair if isinstance(pair, dict) else {"key": pair, "value": pair} for pair in headers]
     for place, name, value in headers_of(headers):
         if is_template(name) or is_template(value):
             continue

@@ -17,7 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from shared import jsontext
-from shared.templates import limits
+from shared.templates import allowance, limits
 from shared.templates.regexes import RegexError, compiled
 
 #: Characters of a schema as JSON text.
@@ -51,7 +51,7 @@ class Schema:
         """
         from referencing.exceptions import Unresolvable  # noqa: PLC0415 — loaded with the library
 
-        began = _deadline.set(time.thread_time() + limits.SECONDS)
+        began = _deadline.set(allowance.deadline())
         try:
             errors = islice(self._validator.iter_errors(value), most)
             return [(_place(error.absolute_path), error.message[:_MESSAGE]) for error in errors]

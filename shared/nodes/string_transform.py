@@ -1,7 +1,6 @@
 """``string_transform``: text changed by a list of operations, one after the other."""
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -13,7 +12,7 @@ from shared.graph.suggest import listed, shown
 from shared.nodes.base import Kind, NodeType, Outcome
 from shared.nodes.string_codes import OperationError, check_names
 from shared.nodes.string_operations import KINDS, MOST_ITEMS, Operation, OperationKind, Tools, regex_of
-from shared.templates import is_template, limits
+from shared.templates import allowance, is_template, limits
 from shared.templates.values import text_of
 
 _NAMES: Final = tuple(KINDS)
@@ -65,7 +64,7 @@ class StringTransform(NodeType[Data]):
 
     def run_at(self, data: Data, now: Callable[[], datetime]) -> Outcome:
         """Do the operations in their order."""
-        deadline = time.thread_time() + limits.SECONDS
+        deadline = allowance.deadline()
         tools = Tools(type(self).entropy, lambda: int(now().timestamp() * 1000), deadline)
         value: Any = data.input if isinstance(data.input, list) else text_of(data.input)
         try:
@@ -104,7 +103,7 @@ def _constant_faults(name: str, given: Mapping[str, Any], path: str) -> list[tup
     """What is wrong with parameters that hold no template, found by doing the operation on a short text."""
     if any(isinstance(value, str) and is_template(value) for value in given.values()):
         return []
-    tools = Tools(bytes, lambda: 0, time.thread_time() + limits.SECONDS)
+    tools = Tools(bytes, lambda: 0, allowance.deadline())
     operation = msgspec.convert({**given, "type": name}, Operation)
     try:
         if operation.pattern is not None:

@@ -12,6 +12,7 @@ from shared.nodes.fields import Plain
 
 #: Handles with a meaning of their own.
 _RESERVED: Final = ("default", "error")
+_SETTLED: Final = "No template can stand for a case: cases are handles, which are settled when the workflow is saved."
 
 
 class Case(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,7 +69,10 @@ class SwitchCondition(NodeType[Data]):
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
         cases = data["cases"]
-        return [*_name_faults(cases), *_value_faults(cases)] if isinstance(cases, list) else []
+        if not isinstance(cases, list):
+            return [("cases", _SETTLED)]
+        untold = [(f"cases[{index}]", _SETTLED) for index, case in enumerate(cases) if not isinstance(case, dict)]
+        return untold or [*_name_faults(cases), *_value_faults(cases)]
 
     def run(self, data: Data) -> Outcome:
         """Find the case."""

@@ -10,7 +10,7 @@ from liquid.exceptions import LoopIterationLimitError, ResourceLimitError
 from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
-from shared.templates import limits
+from shared.templates import allowance, limits
 from shared.templates.buffers import TextBuffer
 
 _WATCHED: Final = 16
@@ -67,14 +67,16 @@ class Context(RenderContext):
     def remaining(self) -> float:
         """Seconds of processor time that the render has left; they begin with the first call.
 
+        While an allowance is open (`shared.templates.allowance`) it is what all renders have left together.
+
         Raises:
             ResourceLimitError: if none are left.
         """
-        now = time.thread_time()
-        self._deadline = self._deadline or now + limits.SECONDS
-        if now > self._deadline:
+        self._deadline = allowance.deadline(self._deadline)
+        left = self._deadline - time.thread_time()
+        if left < 0:
             raise ResourceLimitError(f"the template takes more than {limits.SECONDS:g} s", token=None)
-        return self._deadline - now
+        return left
 
     def _is_skipped(self, path: list[object]) -> bool:
         """Whether a path leads through a skipped ancestor: ``n1.x`` or ``nodes["n1"].x``."""

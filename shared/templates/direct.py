@@ -28,7 +28,7 @@ from liquid.builtin.expressions.primitive import (
 from liquid.expression import Expression
 
 from shared import jsontext
-from shared.templates import limits
+from shared.templates import allowance, limits
 from shared.templates.buffers import place_after
 from shared.templates.nodes import ValueNode
 from shared.templates.values import JsonText, json_value, text_of
@@ -94,6 +94,8 @@ def joined(pieces: Pieces, scope: Scope) -> str | None:
         Exception: whatever goes wrong in a path or a filter.
     """
     text = "".join([piece if type(piece) is str else text_of(piece(scope)) for piece in pieces])  # type: ignore[operator]
+    if len(text) > allowance.LARGE:
+        allowance.look()
     if len(text) * 4 > limits.OUTPUT and len(text.encode("utf-8", "surrogatepass")) > limits.OUTPUT:
         return None
     return text

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 from liquid import Environment, StrictDefaultUndefined
 from liquid.exceptions import FilterValueError
 
-from shared.templates import filters, limits, nodes
+from shared.templates import allowance, filters, limits, nodes
 
 #: Tags that would load other templates.
 _WITHOUT: Final = ("include", "render")
@@ -45,8 +45,10 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if guard is not None and guard(value, *args) > limits.OUTPUT:
             raise FilterValueError(f"{name}: the result would be over {limits.OUTPUT} characters", token=None)
         result = function(value, *args, **kwargs)
-        if isinstance(result, (str, list)) and len(result) > limits.OUTPUT:
-            raise FilterValueError(f"{name}: the result is over {limits.OUTPUT} characters or items", token=None)
+        if isinstance(result, (str, list)) and len(result) > allowance.LARGE:
+            allowance.look()
+            if len(result) > limits.OUTPUT:
+                raise FilterValueError(f"{name}: the result is over {limits.OUTPUT} characters or items", token=None)
         if isinstance(result, int) and result.bit_length() > limits.INTEGER_BITS:
             raise FilterValueError(f"{name}: the result is over {limits.INTEGER_BITS} bits", token=None)
         return result

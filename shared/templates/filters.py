@@ -13,6 +13,7 @@ from liquid.filter import with_context
 from shared import jsontext
 from shared.templates import dates, limits, search
 from shared.templates.context import Context
+from shared.templates.markup import without_tags
 from shared.templates.regexes import compiled
 from shared.templates.values import JsonText, json_value, text_of
 
@@ -76,6 +77,11 @@ def regex_split(value: Any, pattern: Any, *, context: RenderContext) -> list[str
     return compiled(text_of(pattern)).split(text_of(value), _remaining(context))
 
 
+def strip_html(value: Any) -> str:
+    """``{{ n1.page | strip_html }}``: the text without its tags, comments, scripts and styles."""
+    return without_tags(text_of(value))
+
+
 def _remaining(context: RenderContext) -> float:
     """Seconds that the render has left: a filter that may take long is given no more, however many there are."""
     return cast(Context, context).remaining()
@@ -133,6 +139,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "regex_extract": regex_extract,
     "regex_extract_all": regex_extract_all,
     "regex_split": regex_split,
+    "strip_html": strip_html,
 }
 
 #: By filter: the characters of its result before it is made, where that can be many times its input.

@@ -14,9 +14,10 @@ NESTING: Final = 30
 LOCALS: Final = 4 * 1024 * 1024
 #: Bits of an integer that a filter may return.
 INTEGER_BITS: Final = 1024
-#: Seconds of processor time of one render. The other limits bind first in all but hostile templates; this one keeps a
-#: loop over large values from holding up the worker's other steps.
-SECONDS: Final = 1.0
+#: Seconds of processor time of one render, and of all that a node does with its data in process: its templates and
+#: its own work together. The other limits bind first in all but hostile templates; this one keeps a loop over large
+#: values from holding up the worker's other steps.
+SECONDS: Final = 0.75
 #: Levels of objects and lists inside each other in a node's data.
 DEPTH: Final = 100
 #: Comparisons of the ``uniq`` filter, which are quadratic in the items: this many items at most.

@@ -14,7 +14,7 @@ from typing import Any, Final
 import re2
 from liquid.exceptions import FilterArgumentError
 
-from shared.templates import limits
+from shared.templates import allowance, limits
 
 #: Characters of an expression.
 LONGEST: Final = 4_096
@@ -37,8 +37,8 @@ class RegexError(FilterArgumentError):
 class Regex:
     """A compiled expression. Texts may hold lone surrogates, which count as question marks.
 
-    Every method takes the ``seconds`` of processor time that it may use, and raises `RegexError` if the expression is
-    too large for the text, or finds too much in it.
+    Every method takes the ``seconds`` of processor time that it may use, by default what `allowance` has left, and
+    raises `RegexError` if the expression is too large for the text, or finds too much in it.
     """
 
     __slots__ = ("_compiled", "_size")
@@ -47,22 +47,22 @@ class Regex:
         self._compiled = expression
         self._size: int = expression.programsize
 
-    def search(self, text: str, seconds: float = limits.SECONDS) -> Any:
+    def search(self, text: str, seconds: float | None = None) -> Any:
         """The first match, with the methods of `re.Match`, or None."""
         return self._compiled.search(self._searchable(text, seconds))
 
-    def extracted(self, text: str, group: int | str = 0, seconds: float = limits.SECONDS) -> list[str | None]:
+    def extracted(self, text: str, group: int | str = 0, seconds: float | None = None) -> list[str | None]:
         """Every match from left to right, or a group of each."""
         group = self._group(str(group))
         return [match.group(group) for match in self._matches(self._searchable(text, seconds), seconds)]
 
-    def first(self, text: str, group: int | str = 0, seconds: float = limits.SECONDS) -> str | None:
+    def first(self, text: str, group: int | str = 0, seconds: float | None = None) -> str | None:
         """The first match, or a group of it; None if there is none."""
         group = self._group(str(group))
         found = self.search(text, seconds)
         return None if found is None else found.group(group)
 
-    def split(self, text: str, seconds: float = limits.SECONDS) -> list[str]:
+    def split(self, text: str, seconds: float | None = None) -> list[str]:
         """The parts of a text between the matches."""
         text = self._searchable(text, seconds)
         parts, end = [], 0
@@ -71,7 +71,7 @@ class Regex:
             end = match.end()
         return [*parts, text[end:]]
 
-    def replace(self, text: str, replacement: str, seconds: float = limits.SECONDS) -> str:
+    def replace(self, text: str, replacement: str, seconds: float | None = None) -> str:
         r"""The text with every match replaced: ``\1`` or ``\g<name>`` is a group, ``\n`` a line break, ``\\`` itself.
 
         Raises:
@@ -107,9 +107,9 @@ class Regex:
             raise RegexError(f"the expression has no group {name[:20]!r}; it has {self._compiled.groups}")
         return number
 
-    def _searchable(self, text: str, seconds: float) -> str:
+    def _searchable(self, text: str, seconds: float | None) -> str:
         text = encodable(text)
-        if self._longest(text) > seconds:
+        if self._longest(text) > (allowance.left() if seconds is None else seconds):
             raise RegexError(f"the expression is too large for a text of {len(text)} characters")
         return text
 
@@ -117,9 +117,10 @@ class Regex:
         """Seconds that one search may take."""
         return self._size * (len(text) if text.isascii() else len(text.encode())) * _EACH
 
-    def _matches(self, text: str, seconds: float) -> Iterator[Any]:
+    def _matches(self, text: str, seconds: float | None) -> Iterator[Any]:
         """Every match. No search begins that could end too late."""
-        deadline = time.thread_time() + seconds - self._longest(text)
+        left = allowance.left() if seconds is None else seconds
+        deadline = time.thread_time() + left - self._longest(text)
         for match in self._compiled.finditer(text):
             if time.thread_time() > deadline:
                 raise RegexError(f"finding every match in {len(text)} characters takes too long")

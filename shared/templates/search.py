@@ -14,7 +14,7 @@ from typing import Any, Final
 from jmespath import exceptions, functions, parser, visitor  # type: ignore[import-untyped]
 
 from shared import jsontext
-from shared.templates import limits
+from shared.templates import allowance, limits
 
 #: Characters of an expression; its parser and its literals are bounded by it.
 LONGEST: Final = 4_096
@@ -38,17 +38,17 @@ class Search:
     def __init__(self, tree: dict[str, Any]) -> None:
         self._tree = tree
 
-    def __call__(self, value: Any, seconds: float = limits.SECONDS) -> Any:
+    def __call__(self, value: Any, seconds: float | None = None) -> Any:
         """What the expression gives for a value made of JSON types; null where nothing is there.
 
         Args:
             value: what it is evaluated on.
-            seconds: of processor time that it may take.
+            seconds: of processor time that it may take; by default what `allowance` has left.
 
         Raises:
             PathError: if a function does not take what it is given, or a limit is passed.
         """
-        interpreter = _Interpreter(seconds)
+        interpreter = _Interpreter(allowance.left() if seconds is None else seconds)
         try:
             found = interpreter.visit(self._tree, value)
             interpreter.spend(_weight(found, limits.OUTPUT))

@@ -8,7 +8,7 @@ from liquid import BoundTemplate
 from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 
 from shared import jsontext
-from shared.templates import limits
+from shared.templates import allowance, limits
 from shared.templates.analysis import check_filters, keep_ranges_small, only_expression, paths, roots
 from shared.templates.buffers import JsonBuffer, TextBuffer
 from shared.templates.context import Context
@@ -102,10 +102,12 @@ class Template:
         return found
 
     def _evaluate(self, scope: Scope) -> Any:
+        allowance.look()
         context = Context(self._bound, scope)
         return json_value(self._expression.evaluate(context)) if self._expression is not None else None
 
     def _write(self, scope: Scope, buffer: TextBuffer, exposed: list[str] | None = None) -> str:
+        allowance.look()
         context = Context(self._bound, scope, exposed)
         for node in self._bound.nodes:
             node.render(context, buffer)
@@ -158,5 +160,7 @@ def _guarded(render: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -
         raise TemplateError(str(error.message)) from error
     except RecursionError as error:
         raise TemplateError(_TOO_DEEP) from error
+    except ArithmeticError as error:  # decimal's says so by the names of its classes
+        raise TemplateError("a number is out of range, or is none") from error
     except Exception as error:  # a filter of the library fails in its own ways on values of any type
         raise TemplateError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,89 @@
+"""What hostile templates and data found, kept as examples."""
+
+import time
+from typing import Any
+
+import pytest
+
+from shared import jsontext
+from shared.errors import StepFailedError
+from shared.nodes.registry import compile_node, default_registry
+from shared.templates import TemplateError, parse
+from tests.outbound import faults
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<p>a &amp; <b class='x'>b</b></p>", "a &amp; b"),
+        ("a < b and c > d", "a < b and c > d"),
+        ("x<script>var a = '<b>';</script >y<!-- <i> -->z<STYLE a>q</style>", "xyz"),
+        ("a<br/>b<!DOCTYPE html>c", "abc"),
+        ("open <b", "open <b"),
+        ("a<script>b", "a<script>b"),
+        ("", ""),
+    ],
+)
+def test_strip_html(text: str, left: str) -> None:
+    """Tags, comments, scripts and styles go; text stays, and what is never closed."""
+    assert parse("{{ a | strip_html }}").text({"a": text}) == left
+
+
+@pytest.mark.parametrize("text", ["<a b>&" * 150_000, "<a" * 400_000 + ">", "<!--" * 200_000 + ">", "<script" * 99_000])
+def test_strip_html_is_linear(text: str) -> None:
+    """Nearly a megabyte of nothing but openings takes a fraction of a second."""
+    began = time.thread_time()
+    parse("{{ a | strip_html | size }}").text({"a": text})
+    assert time.thread_time() - began < 0.6
+
+
+@pytest.mark.parametrize(
+    ("component", "data", "found"),
+    [
+        ("switch_condition", {"input": 1, "cases": ["{{ a.x }}"]}, [("data.cases[0]", "invalid_value")]),
+        ("switch_condition", {"input": 1, "cases": "{{ a.x }}"}, [("data.cases", "invalid_value")]),
+        ("webhook", {"method": "GET", "url": "http://a.test", "headers": "{{ a.x }}"}, []),
+        ("webhook", {"method": "GET", "url": "http://a.test", "headers": ["{{ a.x }}"]}, []),
+        ("graphql_request", {"url": "http://a.test", "query": "{ a }", "headers": "{{ a.x }}"}, []),
+    ],
+)
+def test_templates_in_place_of_objects(component: str, data: dict[str, Any], found: list[tuple[str, str]]) -> None:
+    """Where a template stands for what a check would look into, the check says so or leaves it to the run."""
+    assert faults(component, data) == found
+
+
+def test_a_surrogate_where_no_text_should_be() -> None:
+    """Fails the step as any other wrong value does."""
+    with pytest.raises(StepFailedError) as caught:
+        compile_node("n", "terminate", {"status": "{{ a }}"}).run({"a": "\ud800"})
+    assert caught.value.code == "invalid_data"
+
+
+def test_no_number_is_infinite() -> None:
+    """Numbers that no JSON reader could take back are none."""
+    for text in ("1e400", '{"a": [-1e999]}'):
+        with pytest.raises(ValueError, match="out of range"):
+            jsontext.decode(text)
+    with pytest.raises(StepFailedError, match="out of range"):
+        compile_node("n", "json_parser", {"input": "{{ a }}"}).run({"a": "1e400"})
+
+
+def test_errors_name_no_class_of_python() -> None:
+    """An author reads what is wrong with a number, not how Python calls that."""
+    with pytest.raises(TemplateError) as caught:
+        parse("{{ a | sum }}").text({"a": ["abc", "-"]})
+    assert "<class" not in str(caught.value)
+
+
+def test_a_type_that_breaks_over_data_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a type's check does, saving is answered; the log has the reason."""
+    registry = default_registry()
+
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(registry.type_of("merge")), "check", broken)
+    monkeypatch.setattr(type(registry.type_of("merge")), "handles", broken)
+    example = dict(registry.type_of("merge").example)
+    assert [fault.code for fault in registry.check("merge", example, "d")[0]] == ["broken_component"]
+    assert registry.handles("merge", example) == ()
