@@ -12,7 +12,10 @@ from uuid import UUID
 
 from shared.db import DATABASE_ERRORS
 from shared.errors import UnavailableError
+from shared.log import get
 from shared.store.responses import Answered
+
+_log = get(__name__)
 
 #: What the next look may not meet any more.
 _PASSING: Final[tuple[type[Exception], ...]] = (*DATABASE_ERRORS, UnavailableError)
@@ -154,6 +157,9 @@ class Waiters:
             answers = await self._read(wanted)
         except _PASSING:
             return  # the next look comes soon
+        except Exception:  # noqa: BLE001 — one look that breaks must not end all of them
+            _log.exception("a look for answers broke")
+            return
         for run_id, answer in answers.items():
             for waiter in self._waiting.get(run_id, ()):
                 if not waiter.answer.done():

@@ -328,3 +328,33 @@ async def test_the_doorbell_wakes(api: ApiClient, database_url: str, broker_url:
         async with asyncio.timeout(10):
             assert (await synced.call(answering, {"name": "Ada"})).body == b"hello Ada"
             assert (await synced.call(ending, {})).json == {"a": 1}
+
+
+async def test_without_a_broker_it_is_answered_by_looking(
+    make_api: Callable[..., Awaitable[ApiClient]], database_url: str
+) -> None:
+    """Nothing rings, and the answer comes half a second later at most."""
+    async with Synced.open(await make_api(broker_url="redis://127.0.0.1:1/0"), database_url) as synced:
+        flow = await synced.flow(text())
+        async with asyncio.timeout(10):
+            assert (await synced.call(flow, {"name": "Ada"})).body == b"hello Ada"
+
+
+async def test_an_api_key_may_ask(synced: Synced) -> None:
+    """In either header; the answer is that of its workspace's workflow."""
+    flow = await synced.flow(text())
+    scope = token(scope="vault:write")
+    made = await synced.api.call("POST", "/workflows/vault", {"name": "api-key:ci"}, token=scope)
+    key = made.json["secret"]
+    assert (await synced.call(flow, {"name": "Ada"}, token=key)).body == b"hello Ada"
+    assert (await synced.call(flow, {"name": "Bo"}, token="", headers={"X-Api-Key": key})).body == b"hello Bo"
+
+
+async def test_a_run_that_a_limit_skips_is_409(synced: Synced) -> None:
+    """Its workflow says that it does not take place: whoever waits hears that, and why."""
+    settings = {"max_concurrent_runs": 1, "on_limit": "skip"}
+    flow = await synced.flow(text(), _DELAY, settings=settings)
+    assert (await synced.call(flow, {})).status == 200
+    answer = await synced.call(flow, {})
+    assert (answer.status, answer.json["code"]) == (409, "run_cancelled")
+    assert "max_concurrent_runs" in answer.json["message"]

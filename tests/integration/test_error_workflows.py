@@ -176,3 +176,21 @@ async def test_a_lost_answer_to_the_end_starts_no_second_one(database_url, datab
         await settle(engine)
     assert [run["status"] for run in await runs_of(database, other)] == ["completed"]
     assert [each.started for each in lost] == [["error"]]
+
+
+async def test_errors_and_calls_do_not_go_round_for_ever(database_url, database):
+    """An error workflow that calls a workflow whose failures start it again stops ten runs deep."""
+    flow, other = await handled(database)
+    await database.execute(
+        "UPDATE workflows SET trigger_component = 'workflow_trigger' WHERE id = $1", flow.workflow_id
+    )
+    drawn = graph("t>c", t=FAILED, c=call(flow))
+    again = await beside(database, flow, drawn)
+    await names(database, flow, again)
+    async with Engine.running(database_url) as engine:
+        await engine.run(flow)
+        await settle(engine)
+    started = await runs_of(database, again)
+    assert len(started) < 10
+    assert {run["status"] for run in started} == {"failed"}
+    assert await runs_of(database, other) == []

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import ClientSession
@@ -155,7 +156,8 @@ def test_any_bytes_for_any_route(fuzzed: _Sync) -> None:
             "/",
         ]
     )
-    routes = st.sampled_from([hook, "/workflows", f"/workflows/{fuzzed.workflow['id']}/execute"])
+    paths = [hook, "/workflows", f"/workflows/{fuzzed.workflow['id']}/execute", "/workflows/events/e"]
+    routes = st.sampled_from([*paths, f"/workflows/sync/{fuzzed.workflow['id']}"])
     bodies = st.binary(max_size=60) | st.sampled_from(
         [
             b'{"context":{"\\ud800":"\\u0000"}}',
@@ -169,6 +171,31 @@ def test_any_bytes_for_any_route(fuzzed: _Sync) -> None:
     def check(body: bytes, content_type: str, path: str) -> None:
         headers = {"Content-Type": content_type.encode("latin-1", "ignore").decode("latin-1")}
         _is_of_the_contract(fuzzed.run(fuzzed.client.call("POST", path, data=body, headers=headers)))
+
+    check()
+
+
+def test_any_event(fuzzed: _Sync) -> None:
+    """An event of any name and payload starts what listens, or is refused; no filter makes a 500."""
+    rules = [
+        {"field": "a", "operator": "regex", "value": "^x+$"},
+        {"field": "a.b[0]", "operator": "before", "value": "2026-01-01"},
+        {"field": "a", "operator": ">", "value": 5},
+        {"field": "a", "operator": "length_equals", "value": 1},
+        {"field": "a", "operator": "in", "value": ["x", None, {}]},
+    ]
+    for rule in rules:
+        trigger = {"componentId": "event_trigger", "event": "e", "filter": [rule]}
+        node = {"id": "n1", "type": "event_trigger", "position": {"x": 0, "y": 0}, "data": trigger}
+        fuzzed.run(fuzzed.client.create(nodes=[node], edges=[]))
+
+    @_FUZZ
+    @given(st.just("e") | st.text(min_size=1, max_size=8), _JSON | st.fixed_dictionaries({"a": _JSON}))
+    def check(name: str, body: Any) -> None:
+        path = URL(f"/workflows/events/{quote(name, safe='')}", encoded=True)
+        answer = fuzzed.run(fuzzed.client.call("POST", path, body))
+        _is_of_the_contract(answer)
+        assert answer.status == 202 or name != "e"
 
     check()
 
