@@ -58,10 +58,14 @@ RETURNING (SELECT cut_off FROM before) AS cut_off;
 UPDATE authorizations SET refresh_id = NULL, refresh_until = NULL WHERE id = $1 AND refresh_id = $2;
 
 -- name: store
--- Keep the token that follows this generation; due in $4 seconds, null if it cannot be told.
+-- Keep the token that follows this generation; due in $4 seconds, null if it cannot be told. What an API refused while the
+-- token was on its way stays revoked until it may be tried again: else renewals and refusals could chase each other.
 UPDATE authorizations
-SET token = $3, generation = generation + 1, refresh_at = now() + make_interval(secs => $4::float8), status = 'active',
-    revoked_because = NULL, retry_at = NULL, refresh_id = NULL, refresh_until = NULL
+SET token = $3, generation = generation + 1, refresh_at = now() + make_interval(secs => $4::float8),
+    status = CASE WHEN retry_at > now() THEN status ELSE 'active' END,
+    revoked_because = CASE WHEN retry_at > now() THEN revoked_because END,
+    retry_at = CASE WHEN retry_at > now() THEN retry_at END,
+    refresh_id = NULL, refresh_until = NULL
 WHERE id = $1 AND generation = $2
 RETURNING generation;
 

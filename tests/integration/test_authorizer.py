@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 
 from shared.authorizations.authorizer import LEASE, Authorizer, Place
@@ -347,6 +348,26 @@ async def test_a_late_answer_replaces_nothing(database: asyncpg.Connection, prov
     await consented(database, made, Token("second", "r"))
     assert await authorizations.store(database, made, 1, b"late", None) is False
     await authorizations.revoke(database, made, 1, "Late.", None)
+    assert await status(database) == "active"
+
+
+async def test_refusals_and_renewals_do_not_chase_each_other(
+    database: asyncpg.Connection, provider: Provider, workers: list[Authorizer]
+) -> None:
+    """A token that was on its way when the API refused the one before it is kept, and nothing is tried for a minute."""
+    first, second = await placed(database, provider, workers)
+    renewed = await first.grant(await first.grant())
+    provider.gate.clear()
+    newcomer = asyncio.create_task(second.grant(msgspec.structs.replace(renewed, renewed=False)))
+    await eventually(lambda: provider.granted.total() == 2)
+    assert (await failure(first, renewed)).code == "authorization_revoked"
+    provider.gate.set()
+    with pytest.raises(StepFailedError) as caught:
+        await newcomer
+    assert caught.value.code == "authorization_revoked"
+    assert (await failure(first)).code == "authorization_revoked"
+    await expired(database)
+    assert (await first.grant()).generation == 4
     assert await status(database) == "active"
 
 
