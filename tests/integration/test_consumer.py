@@ -43,7 +43,8 @@ class Listener:
 
     def __init__(self, url: str, slots: int = 1000, queue: str = QUEUE, bulk_held: int = 0) -> None:
         self.capacity = Capacity(slots)
-        self.capacity.take(bulk_held, bulk=True)
+        if bulk_held:
+            self.capacity.take(bulk_held, bulk=True)
         self.broker = StepBroker(url, room=self.capacity)
         dramatiq.actor(actor_name=queue, queue_name=queue, broker=self.broker)(lambda wire: None)
         self.consumer: BlockingConsumer = self.broker.consume(queue, prefetch=16, timeout=1000)  # type: ignore[assignment]
