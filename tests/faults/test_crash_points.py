@@ -12,8 +12,9 @@ from collections import Counter
 import pytest
 
 from shared.db import open_pool
-from shared.store import duties
-from tests.calls import CALLED
+from shared.ids import Prefix, encode
+from shared.store import duties, events
+from tests.calls import CALLED, beside
 from tests.engine import Engine, eventually, graph, start_run, workflow
 from tests.faults.crashes import World, story
 from tests.rows import assert_sound, steps_of
@@ -82,6 +83,27 @@ async def test_a_run_and_the_run_it_calls_end_the_same_wherever_their_worker_die
         assert [count for (count,) in children] == [1] * (len(calm.passed) + 1)
         await assert_sound(world.pool)
         assert await world.pool.fetchval("SELECT count(*) FROM open_steps") == 0
+
+
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.drill)], ids=["some points", "every point"])
+async def test_an_event_is_published_once_wherever_the_worker_died(database_url, broker_url, every):
+    """One run for each of two listeners at every point, and the step tells which; nothing durable is made again."""
+    shape = graph("t>a a>p p>b", p={"component": "publish_event", "event": "paid", "payload": {"by": "{{ run.id }}"}})
+    async with World.of(database_url, broker_url, shape) as world:
+        for _ in range(2):
+            await listening(world.pool, world._flow, "paid")
+        calm = await world.run()
+        assert len(calm.passed) > 10
+        for number, name in list(enumerate(calm.passed, 1))[::every]:
+            death = await world.run(number, keep_messages=number % 2 == 0)
+            assert await world.status(death.run_id) == "completed", name
+            told = (await story(world.pool, death.run_id))["p", "-", 1][2]
+            children = await world.pool.fetch("SELECT id FROM runs WHERE parent_run_id = $1 ORDER BY id", death.run_id)
+            assert [encode(Prefix.RUN, child["id"]) for child in children] == sorted(told["run_ids"]), name
+            assert len(children) == 2, name
+            assert not death.durable & set(death.later), name
+            assert world.ledger.early == [], name
+        await assert_sound(world.pool)
 
 
 async def test_steps_that_overlap_end_the_same_wherever_their_worker_died(database_url, broker_url):
@@ -167,3 +189,9 @@ async def _is_finished_by(heir, run_id):
     await heir.follow()
     await heir.idle()
     return await heir.outside.fetchval("SELECT status FROM runs WHERE id = $1", run_id) == "completed"
+
+
+async def listening(pool, flow, event):
+    """A workflow beside another that listens to an event."""
+    made = await beside(pool, flow, graph("t>fq", t={"component": "event_trigger", "event": event}))
+    await events.listen(pool, made.workspace_id, made.workflow_id, event, None)
