@@ -46,16 +46,20 @@ async def test_every_request_is_listed_with_what_became_of_it(api: ApiClient) ->
     assert [a.status for a in (first, again, forged, broken, asleep)] == [202, 202, 401, 400, 409]
     rows = await listed(api, made)
     run_id = first.json["run_id"]
-    assert [(row["outcome"], row["status"], row["code"], row["run_id"], row["replayable"]) for row in rows] == [
-        ("inactive", 409, "workflow_inactive", None, True),
-        ("invalid", 400, "malformed_json", None, False),
-        ("unsigned", 401, "signature_missing", None, True),
-        ("repeated", 202, None, run_id, True),
-        ("accepted", 202, None, run_id, True),
-    ]
-    assert rows[2]["request"]["webhook_payload"] == {"n": 1}
-    assert rows[2]["request"]["headers"]["authorization"] == "[redacted]"
-    assert rows[1]["request"]["webhook_payload"] == "ew=="
+    assert [row["id"] for row in rows] == sorted((row["id"] for row in rows), reverse=True)
+    # Of those that came in one millisecond any may stand first.
+    told = {row["outcome"]: (row["status"], row["code"], row["run_id"], row["replayable"]) for row in rows}
+    assert told == {
+        "inactive": (409, "workflow_inactive", None, True),
+        "invalid": (400, "malformed_json", None, False),
+        "unsigned": (401, "signature_missing", None, True),
+        "repeated": (202, None, run_id, True),
+        "accepted": (202, None, run_id, True),
+    }
+    requests = {row["outcome"]: row["request"] for row in rows}
+    assert requests["unsigned"]["webhook_payload"] == {"n": 1}
+    assert requests["unsigned"]["headers"]["authorization"] == "[redacted]"
+    assert requests["invalid"]["webhook_payload"] == "ew=="
     assert all(row["id"].startswith("fl_dlv_") and row["received_at"].endswith("Z") for row in rows)
     one = await api.call("GET", f"/workflows/deliveries/{rows[-1]['id']}")
     assert one.json == rows[-1]
@@ -110,7 +114,7 @@ async def test_a_replay_that_cannot_be_is_told(api: ApiClient) -> None:
     made, path = await hook(api)
     await send(api, path, b"{")
     await send(api, path, b"{}")
-    accepted, broken = await listed(api, made)
+    accepted, broken = sorted(await listed(api, made), key=lambda row: str(row["outcome"]))
 
     async def replay(row: dict[str, Any], **options: Any) -> tuple[int, str]:
         answer = await api.call("POST", f"/workflows/deliveries/{row['id']}/replay", **options)
@@ -139,7 +143,7 @@ async def test_many_are_replayed_in_their_order(api: ApiClient, monkeypatch: pyt
     await api.call("PUT", f"/workflows/{made['id']}", {"is_active": False})
     for number in range(7):
         assert (await send(api, path, {"n": number})).status == 409
-    await api.api.services.deliveries.close()
+        await api.api.services.deliveries.close()  # which takes more than a millisecond, the grain of the order
     asked = {"filter": {"from": "2020-01-01"}, "per_second": 2}
     route = f"/workflows/{made['id']}/deliveries/replay"
     assert (await api.call("POST", route, asked)).json["code"] == "workflow_inactive"
