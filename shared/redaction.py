@@ -14,6 +14,7 @@ import base64
 import html
 import json
 import re
+import string
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
@@ -37,7 +38,6 @@ _HEAD: Final = 4
 _CUT: Final = 256
 #: Which characters the encoders of URLs leave alone: RFC 3986's, Python's for paths, JavaScript's two, and yarl's.
 _SAFE: Final = ("", "/", "!~*'()", ";/?:@&=+$,#!~*'()", "!$'()*,;:@/?", "!$'()*,;:@&=+")
-_ESCAPED: Final = re.compile(r"%[0-9A-F]{2}")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _ELLIPSES: Final = ("…", "...")
 
@@ -75,7 +75,8 @@ def _coded(text: str) -> Iterator[str]:
 
 def _coded_again(text: str) -> Iterator[str]:
     yield from _base64(text)
-    yield from _urls(text)
+    yield quote(text, safe="", errors="surrogatepass")
+    yield quote_plus(text, errors="surrogatepass")
     yield from _json(text)
 
 
@@ -96,9 +97,27 @@ def _inside(coded: str, before: int, length: int) -> str:
 
 def _urls(text: str) -> Iterator[str]:
     raw = _bytes(text)
-    for coded in (*(quote(raw, safe=safe) for safe in _SAFE), quote_plus(raw), quote_plus(raw, safe="!~*'()")):
-        yield coded
-        yield _ESCAPED.sub(lambda found: found.group().lower(), coded)
+    if _WORDS.issuperset(raw):
+        yield text
+        return
+    for letters in _URL_LETTERS:
+        yield "".join(map(letters.__getitem__, raw))
+
+
+def _letters(safe: str, space: str, pattern: str) -> tuple[str, ...]:
+    """How an encoder of URLs writes each byte."""
+    alone = _WORDS.union(safe.encode())
+    return tuple(
+        chr(byte) if byte in alone else space if byte == ord(" ") else pattern.format(byte) for byte in range(256)
+    )
+
+
+_WORDS: Final = frozenset((string.ascii_letters + string.digits + "-._~").encode())
+_URL_LETTERS: Final = tuple(
+    _letters(safe, space, pattern)
+    for pattern in ("%{:02X}", "%{:02x}")
+    for safe, space in (*((safe, "%20") for safe in _SAFE), ("", "+"), ("!~*'()", "+"))
+)
 
 
 def _json(text: str) -> Iterator[str]:
@@ -184,10 +203,14 @@ class Redactor:
         secrets: as they are kept.
         derived: what templates made of them, such as ``{{ vault.x | upcase }}``; found in fewer codings, since each run
             may have others.
+
+    Attributes:
+        secrets: all of them.
     """
 
     def __init__(self, secrets: Iterable[str], derived: Iterable[str] = ()) -> None:
         whole, parts = frozenset(secrets), frozenset(derived)
+        self.secrets = whole | parts
         found = (_matcher(whole, twice=True), _matcher(parts - whole, twice=False))
         self._matchers = tuple(matcher for matcher in found if matcher is not None)
 

@@ -6,6 +6,7 @@ changed or deleted meanwhile. The items that the run's version names are blanked
 that another branch uses at this moment, and those that a resumed run inherits.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
@@ -29,6 +30,8 @@ _log = structlog.get_logger(__name__)
 
 #: Secrets of runs that are remembered as kept.
 _MOST_NOTED: Final = 20_000
+#: What blanks some secrets is kept for the last so many sets of them.
+_MOST_REDACTORS: Final = 64
 #: Before a secret that is kept: it is looked for in all its forms, or was made of such a one by a template.
 _WHOLE: Final = b"s"
 _DERIVED: Final = b"d"
@@ -47,6 +50,7 @@ class Secrets:
         self._keys = keys
         self._values = VaultValues(pool, keys)
         self._noted: OrderedDict[tuple[UUID, bytes], None] = OrderedDict()
+        self._redactors: OrderedDict[tuple[frozenset[str], frozenset[str]], Redactor] = OrderedDict()
         self._notes: Batcher[Sequence[Note], None] = Batcher(self._write, name="run secrets")
         self._kept: Batcher[UUID, list[bytes]] = Batcher(self._read, name="secrets of runs")
 
@@ -88,7 +92,19 @@ class Secrets:
         except VaultError as error:
             return Withholding(error)
         whole = [_text(each) for each in kept if each.startswith(_WHOLE)]
-        return Blanking(Redactor([*whole, *current], [_text(each) for each in kept if each.startswith(_DERIVED)]))
+        derived = frozenset(_text(each) for each in kept if each.startswith(_DERIVED))
+        return Blanking(await self._redactor(frozenset([*whole, *current]), derived))
+
+    async def _redactor(self, secrets: frozenset[str], derived: frozenset[str]) -> Redactor:
+        """One is made in a thread: the forms of a long secret take a tenth of a second."""
+        key = (secrets, derived)
+        made = self._redactors.get(key)
+        if made is None:
+            made = self._redactors[key] = await asyncio.to_thread(Redactor, secrets, derived)
+            if len(self._redactors) > _MOST_REDACTORS:
+                self._redactors.popitem(last=False)
+        self._redactors.move_to_end(key)
+        return made
 
     def _note(self, run_id: UUID, workspace_id: UUID, text: bytes) -> Note:
         digest = self._keys.sign(b"run secret " + run_id.bytes + text)
@@ -111,6 +127,10 @@ class Blanking:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         CURRENT.set(redactor)
+
+    def covers(self, texts: Iterable[str]) -> bool:
+        """Whether all of these are blanked that are long enough for it."""
+        return all(text in self._redactor.secrets for text in texts if len(text) >= LEAST)
 
     def check(self) -> None:
         """Whether a step may begin.
@@ -165,6 +185,10 @@ class Withholding(Blanking):
         _log.error("secrets of a run cannot be read", code=error.code, reason=error.message)
         message = "A secret that the run has used cannot be decrypted any more, so nothing of this step is recorded."
         self._failure = StepFailedError("vault_item_unreadable", message, category=CATEGORY)
+
+    def covers(self, texts: Iterable[str]) -> bool:  # noqa: ARG002 — nothing else is recorded
+        """All of them."""
+        return True
 
     def check(self) -> None:
         """It may not.

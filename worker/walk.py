@@ -6,7 +6,7 @@ at one item path: an iterator's items are walks of their own.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -139,12 +139,13 @@ class Walk:
         """
         values = await self._secrets.values(self.loaded.workspace_id, node.vault)
         scope = {**self._scope.names, "vault": values}
-        await self._use(values.values(), (await node.exposes(scope)).texts)
+        await self._use(list(values.values()), (await node.exposes(scope)).texts)
         return scope
 
-    async def _use(self, secrets: Iterable[str], derived: Iterable[str] = ()) -> None:
+    async def _use(self, secrets: Sequence[str], derived: Sequence[str] = ()) -> None:
         await self._secrets.note(self.loaded.run_id, self.loaded.workspace_id, secrets, derived)
-        await self.look_for_secrets()
+        if self._blanking is None or not self._blanking.covers([*secrets, *derived]):
+            await self.look_for_secrets()
         if self._blanking is not None:
             self._blanking.check()
 
