@@ -1,6 +1,7 @@
 """A workflow that is due, what is done about it, and the slots that are fired."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -53,9 +54,14 @@ class Firing(NamedTuple):
 
     def payload(self) -> str:
         """What the run's trigger gets, as JSON text."""
-        slot = self.slot.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return msgspec.json.encode({"scheduled_at": slot}).decode()
+        return _payload(self.slot)
 
     def trigger(self) -> Trigger:
         """What makes the run."""
         return Trigger(self.workflow_id, TriggerType.SCHEDULED, self.payload(), run_id=self.run_id)
+
+
+@lru_cache(maxsize=256)  # what is due at once is mostly due at the same moment
+def _payload(slot: datetime) -> str:
+    text = slot.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return msgspec.json.encode({"scheduled_at": text}).decode()

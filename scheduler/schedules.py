@@ -144,8 +144,11 @@ def _count(plans: Sequence[Plan], firings: Sequence[Firing], accepted: Sequence[
     missed = sum(plan.missed for plan in plans)
     if missed:
         SCHEDULE_SLOTS.labels("missed").inc(missed)
-    for firing, run in zip(firings, accepted, strict=True):
-        if run is not None:
-            SCHEDULE_SLOTS.labels("fired").inc()
-            due_at = firing.slot + firing.plan.delay
-            SCHEDULE_LAG.observe(max(0.0, (run.created_at - due_at).total_seconds()))
+    lags = [
+        run.created_at - firing.slot - firing.plan.delay
+        for firing, run in zip(firings, accepted, strict=True)
+        if run is not None
+    ]
+    SCHEDULE_SLOTS.labels("fired").inc(len(lags))
+    for lag in lags:
+        SCHEDULE_LAG.observe(max(0.0, lag.total_seconds()))

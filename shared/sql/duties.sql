@@ -1,12 +1,16 @@
 -- name: probe
 -- Whether there is anything for the duties: waits that are over, steps to send, schedules that are due; runs that queue
--- for a slot, deleted workflows, actions over many runs, replays; any open step at all. Each looks at the head of one index.
-SELECT coalesce((SELECT due_at FROM open_steps WHERE status = 'waiting' ORDER BY due_at LIMIT 1) <= now(), false) AS waits,
+-- for a slot, deleted workflows, actions over many runs, replays; any open step at all; and in how many seconds the next
+-- wait is over or the next schedule is due. Each looks at the head of one index.
+WITH heads AS MATERIALIZED (
+    SELECT (SELECT due_at FROM open_steps WHERE status = 'waiting' ORDER BY due_at LIMIT 1) AS wait,
+           (SELECT next_run_at FROM workflows WHERE is_active AND deleted_at IS NULL AND next_run_at IS NOT NULL
+            ORDER BY next_run_at LIMIT 1) AS slot
+)
+SELECT coalesce(wait <= now(), false) AS waits,
        (SELECT true FROM open_steps WHERE status = 'ready' AND sent_at IS NULL
         ORDER BY priority, workspace_id, workflow_id, run_id LIMIT 1) IS NOT NULL AS unsent,
-       coalesce((SELECT next_run_at FROM workflows
-                 WHERE is_active AND deleted_at IS NULL AND next_run_at IS NOT NULL
-                 ORDER BY next_run_at LIMIT 1) <= now(), false) AS slots,
+       coalesce(slot <= now(), false) AS slots,
        (SELECT true FROM open_steps WHERE status = 'waiting' AND waits = 'concurrency'
         ORDER BY workflow_id, run_id LIMIT 1) IS NOT NULL AS queued,
        (SELECT true FROM workflows WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1) IS NOT NULL AS deleted,
@@ -17,7 +21,9 @@ SELECT coalesce((SELECT due_at FROM open_steps WHERE status = 'waiting' ORDER BY
        OR (SELECT true FROM open_steps WHERE status = 'waiting' ORDER BY due_at LIMIT 1) IS NOT NULL
        OR (SELECT true FROM open_steps WHERE status = 'ready' AND sent_at IS NOT NULL ORDER BY sent_at LIMIT 1) IS NOT NULL
        OR (SELECT true FROM open_steps WHERE status = 'ready' AND sent_at IS NULL
-           ORDER BY priority, workspace_id, workflow_id, run_id LIMIT 1) IS NOT NULL AS open;
+           ORDER BY priority, workspace_id, workflow_id, run_id LIMIT 1) IS NOT NULL AS open,
+       extract(epoch FROM least(wait, slot) - clock_timestamp())::float8 AS due_in
+FROM heads;
 
 -- name: wake_retries
 -- Makes at most $1 steps ready whose next attempt is due. Code before 0002 left `waits` null; its retries are what must be

@@ -35,6 +35,7 @@ class Probe(NamedTuple):
         bulk: actions over many runs.
         replays: replays of deliveries whose next batch is due.
         open: any open step.
+        due_in: seconds until the next wait is over or the next schedule is due, negative if one is; None without any.
     """
 
     waits: bool
@@ -45,6 +46,7 @@ class Probe(NamedTuple):
     bulk: bool
     replays: bool
     open: bool
+    due_in: float | None
 
 
 class Sent(NamedTuple):

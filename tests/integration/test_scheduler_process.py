@@ -13,7 +13,17 @@ from scheduler.main import Scheduler
 from shared.broker import EPOCH_KEY
 from shared.db import open_pool
 from tests.api_client import config
-from tests.duties import LEASE, add_incarnation, add_run, add_workflow, ago, flood, queued_references, running
+from tests.duties import (
+    LEASE,
+    add_incarnation,
+    add_run,
+    add_workflow,
+    add_workspace,
+    ago,
+    flood,
+    queued_references,
+    running,
+)
 from tests.engine import assert_sound, eventually, graph, workflow
 from worker.main import Worker
 
@@ -142,3 +152,27 @@ async def test_runs_complete_though_the_broker_is_emptied_in_the_middle(database
             await eventually(all_done, 30)
         await worker.stop()
         await pool.close()
+
+
+async def test_a_burst_of_schedules_holds_up_no_timer(database, database_url, broker_url):
+    """A wait that is over goes on while thousands of schedules are being fired, by one scheduler alone."""
+    workspace = await add_workspace(database)
+    await database.execute(
+        "INSERT INTO workflows (id, workspace_id, name, is_active, schedule_type, schedule_value, version,"
+        " trigger_node, trigger_component, next_run_at) SELECT gen_random_uuid(), $1, 'w', true, 'interval',"
+        " '1 hour', 1, 't', 'manual_trigger', date_trunc('second', now()) FROM generate_series(1, 8000)",
+        workspace,
+    )
+    flow = await add_workflow(database)
+    wait = {"status": "waiting", "waits": "timer", "due_at": await ago(database, -1.5), "claim_first": False}
+    run_id = await add_run(database, flow, wait)
+    async with schedulers(1, database_url, broker_url):
+
+        async def all_fired() -> bool:
+            return not await database.fetchval("SELECT count(*) FROM workflows WHERE next_run_at <= now()")
+
+        await eventually(all_fired, seconds=60)
+    sent_at = await database.fetchval("SELECT sent_at FROM open_steps WHERE run_id = $1", run_id)
+    last = await database.fetchval("SELECT max(created_at) FROM schedule_slots")
+    assert sent_at is not None
+    assert sent_at < last or last < wait["due_at"]

@@ -117,10 +117,13 @@ async def test_missed_slots_are_given_up(database, database_url, broker_url):
 
 async def test_what_has_just_come_due_goes_before_what_an_outage_left(database, database_url, broker_url):
     """A workflow that makes up for a thousand slots holds up no other."""
-    long_ago = await slot_ago(database, 3600 * 24)
-    columns = {"schedule_type": "interval", "schedule_value": "10 seconds", "settings": '{"missed_runs":"all"}'}
-    for _ in range(300):
-        await add_workflow(database, next_run_at=long_ago, **columns)
+    await database.execute(
+        "INSERT INTO workflows (id, workspace_id, name, is_active, schedule_type, schedule_value, settings, version,"
+        " trigger_node, trigger_component, next_run_at) SELECT gen_random_uuid(), $1, 'w', true, 'interval',"
+        " '1 minute', $2, 1, 't', 'manual_trigger', now() - interval '1 day' FROM generate_series(1, 600)",
+        await add_workspace(database),
+        '{"missed_runs":"all"}',
+    )
     now_due = await add_workflow(database, next_run_at=await slot_ago(database, 1), **INTERVAL)
     async with pair(database_url, broker_url) as (one, _):
         assert await one.schedules.work()
@@ -251,6 +254,8 @@ async def test_five_thousand_due_at_once_are_started_within_three_seconds(databa
         began = time.perf_counter()
         await exhaust(one.schedules.work, two.schedules.work)
         seconds = time.perf_counter() - began
+        assert one.heard.bells
+        assert two.heard.bells
     assert await database.fetchval("SELECT count(DISTINCT workflow_id) FROM runs") == 5000
     assert await database.fetchval("SELECT count(*) FROM runs") == 5000
     assert seconds < 3

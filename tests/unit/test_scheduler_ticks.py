@@ -3,12 +3,15 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from scheduler.clockwork import Clockwork, Every, Watchdog
 from scheduler.duty import Duties, Duty
+from scheduler.main import pause_after
 from shared.metrics import DUTY_ERRORS
+from shared.store.duties import Probe
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -237,3 +240,27 @@ async def test_stopping_cancels_what_does_not_end_in_time():
     assert task is not None
     assert task.cancelled()
     assert duties.launch(Duty("late", 1.0, hangs)) is None
+
+
+NOTHING = Probe(**dict.fromkeys(Probe._fields[:-1], False), due_in=None)
+
+
+@pytest.mark.parametrize(
+    ("found", "pause"),
+    [
+        ({}, None),
+        ({"slots": True, "due_in": -1.0}, 0.1),
+        ({"waits": True, "due_in": -1.0}, 0.1),
+        ({"unsent": True, "due_in": 0.05}, 0.1),
+        ({"open": True}, 0.2),
+        ({"open": True, "due_in": 9.0}, 0.2),
+        ({"open": True, "due_in": 0.07}, 0.07),
+        ({"due_in": 9.0}, None),
+        ({"due_in": 0.3}, 0.3),
+        ({"due_in": 0.0001}, 0.005),
+        ({"due_in": -0.0001}, 0.005),
+    ],
+)
+def test_the_next_look_is_when_something_comes_due(found: dict[str, Any], pause: float | None) -> None:
+    """Before the next tick only if something may want it: soon while there is work, else at the moment it comes due."""
+    assert pause_after(NOTHING._replace(**found)) == pause
