@@ -177,6 +177,7 @@ async def test_one_of_each(database: asyncpg.Connection, database_url: str, brok
 
 
 @pytest.mark.drill
+@pytest.mark.timeout(2 * SECONDS + 300)
 @pytest.mark.skipif(not LONG, reason="a drill that takes its time")
 async def test_at_random(database: asyncpg.Connection, database_url: str, broker_url: str, tmp_path: Path) -> None:
     """At any time any of them may be killed, stand still for longer than its transaction lives, or be told nonsense."""

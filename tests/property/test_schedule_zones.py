@@ -158,16 +158,24 @@ def test_a_sample_of_zones() -> None:
     assert sum(check(zone, change) for zone, years in drawn for change in changes(zone, years)) > 5_000
 
 
+def distinct() -> list[str]:
+    """The zones, and of those that are one under several names the first."""
+    found: dict[bytes, str] = {}
+    for zone in ZONES:
+        found.setdefault(files("tzdata").joinpath("zoneinfo", *zone.split("/")).read_bytes(), zone)
+    return list(found.values())
+
+
 @pytest.mark.drill
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("region", sorted({zone.partition("/")[0] for zone in ZONES if "/" in zone} | {""}))
-def test_every_zone(region: str) -> None:
+@pytest.mark.parametrize("part", range(8))
+def test_every_zone(part: int) -> None:
     """In every zone, around every change from 2020 to 2037, slots are those of the clock on the wall."""
     compared, seen = 0, 0
-    zones = [zone for zone in ZONES if zone.partition("/")[0] * ("/" in zone) == region]
+    zones = distinct()[part::8]
     for zone in zones:
         for change in changes(zone, range(2020, 2038)):
             compared += check(zone, change)
             seen += 1
         compared += check(zone, datetime(2030, 6, 15, 12, tzinfo=UTC))  # and where nothing changes
-    print(f"{region or 'others'}: {len(zones)} zones, {seen} changes, {compared} slots")
+    print(f"part {part}: {len(zones)} zones, {seen} changes, {compared} slots")
