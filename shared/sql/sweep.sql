@@ -36,6 +36,11 @@ DELETE FROM runs WHERE id = ANY ($1::uuid[]) AND id BETWEEN $2::uuid AND $3::uui
 DELETE FROM schedule_slots WHERE workflow_id = $1
     AND slot = ANY (ARRAY(SELECT slot FROM schedule_slots WHERE workflow_id = $1 ORDER BY slot LIMIT $2));
 
+-- name: delete_dedupe
+-- Removes at most $2 dedupe keys of a workflow.
+DELETE FROM dedupe WHERE workflow_id = $1
+    AND key = ANY (ARRAY(SELECT key FROM dedupe WHERE workflow_id = $1 ORDER BY key LIMIT $2));
+
 -- name: delete_workflow
 -- Removes a deleted workflow and its versions, once nothing else of it is left.
 DELETE FROM workflows w WHERE w.id = $1 AND w.deleted_at IS NOT NULL

@@ -24,16 +24,17 @@ async def lock_deleted(connection: Connection, limit: int) -> list[UUID]:
 async def remove_some(connection: Connection, workflow_id: UUID, limit: int) -> bool:
     """Remove rows of a deleted workflow: its open runs are cancelled, its terminal ones go, and at last itself.
 
-    At most ``limit`` runs and as many slots and deliveries are removed. Gives whether there is more that could be
-    removed at once; what is in flight must settle first.
+    At most ``limit`` runs and as many slots, dedupe keys and deliveries are removed. Gives whether there is more that
+    could be removed at once; what is in flight must settle first.
     """
     await cancel_workflow_runs(connection, workflow_id)
     records = await connection.fetch(_SQL["ended_runs"], workflow_id, limit)
     ids = [record["id"] for record in records]
     await remove_runs(connection, ids)
     slots = changed(await connection.execute(_SQL["delete_slots"], workflow_id, limit))
+    keys = changed(await connection.execute(_SQL["delete_dedupe"], workflow_id, limit))
     gone = await deliveries.remove_of(connection, workflow_id, limit)
-    if limit in (len(ids), slots, gone):
+    if limit in (len(ids), slots, keys, gone):
         return True
     await connection.execute(_SQL["delete_workflow"], workflow_id)
     return False

@@ -71,13 +71,22 @@ async def test_a_deleted_workflow_leaves_nothing_behind(database, database_url, 
     slot = {"workspace_id": workspace_id, "workflow_id": flow, "run_id": run_id}
     for seconds in range(3):
         await insert(database, "schedule_slots", [{**slot, "slot": await ago(database, seconds)}])
+    await database.execute(
+        "INSERT INTO dedupe (workspace_id, workflow_id, key, run_id)"
+        " SELECT $1, $2, n::text, $3 FROM generate_series(1, 1200) AS n",
+        workspace_id,
+        flow,
+        run_id,
+    )
+    request = {"status": 400, "outcome": "invalid", "request": "{}", "whole": False}
+    await insert(database, "deliveries", [{**slot, **request, "id": mint.uuid()}])
     await database.execute("UPDATE workflows SET deleted_at = now(), is_active = false WHERE id = $1", flow)
     async with pair(database_url, broker_url) as (one, two):
         await exhaust(one.housekeeping.deleted, two.housekeeping.deleted)
         await exhaust(one.housekeeping.deleted)
     for table in ("runs", "open_steps"):
         assert await database.fetchval(f"SELECT count(*) FROM {table}") == 2
-    for table in ("steps", "joins", "schedule_slots"):
+    for table in ("steps", "joins", "schedule_slots", "dedupe", "deliveries"):
         assert await database.fetchval(f"SELECT count(*) FROM {table}") == 0
     for table, column in (("workflows", "id"), ("workflow_versions", "workflow_id")):
         assert [row[0] for row in await database.fetch(f"SELECT {column} FROM {table}")] == [other]
