@@ -20,6 +20,7 @@ from shared.store.workflows import WorkflowRow
 SCHEDULED_TRIGGER: Final = "scheduled_trigger"
 PRIORITIES: Final = tuple(Priority)
 _SCHEDULE_FIELDS: Final = ("schedule_type", "schedule_value")
+_ANY_ZONE: Final = "UTC"
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "description": None,
     "authorization_id": None,
@@ -51,18 +52,32 @@ class Draft(NamedTuple):
     keep_runs_days: int | None
 
 
+class Carried(NamedTuple):
+    """A schedule in the data of a trigger; ``timezone`` is None if it leaves the zone to the workflow."""
+
+    type: str
+    value: str | None
+    timezone: str | None
+
+
 class Base(NamedTuple):
-    """What a change starts from: the stored workflow, decoded."""
+    """What a change starts from: the stored workflow, decoded.
+
+    Attributes:
+        own_schedule: whether its schedule stands on itself, and not in the data of its trigger.
+        carries_zone: whether its zone is the trigger's.
+    """
 
     values: Mapping[str, Any]
     own_schedule: bool
+    carries_zone: bool
 
 
 def base_of(row: WorkflowRow) -> Base:
     """The stored workflow; its schedule counts as its own unless its trigger carries one."""
     nodes = jsontext.decode(row.nodes or "[]")
     trigger: dict[str, Any] = next((node for node in nodes if node["id"] == row.trigger_node), {})
-    carried = row.trigger_component == SCHEDULED_TRIGGER and _carried(trigger.get("data", {})) is not None
+    carried = _carried(trigger.get("data", {})) if row.trigger_component == SCHEDULED_TRIGGER else None
     values = {
         "name": row.name,
         "description": row.description,
@@ -74,7 +89,7 @@ def base_of(row: WorkflowRow) -> Base:
         "nodes": nodes,
         "edges": jsontext.decode(row.edges or "[]"),
     }
-    return Base(values, own_schedule=not carried)
+    return Base(values, own_schedule=carried is None, carries_zone=carried is not None and carried.timezone is not None)
 
 
 def draft(
@@ -155,7 +170,10 @@ def _own_schedule(
     given: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any], base: Base | None
 ) -> Schedule:
     """The schedule that stands on the workflow itself; manual if none does."""
-    frame = Schedule("manual", None, values["timezone"], **_dst(settings))
+    zone = values["timezone"]
+    if base is not None and base.carries_zone and "timezone" not in given:
+        zone = _ANY_ZONE  # it was the trigger's
+    frame = Schedule("manual", None, zone, **_dst(settings))
     if base is not None and not base.own_schedule and not any(name in given for name in _SCHEDULE_FIELDS):
         return frame
     return msgspec.structs.replace(frame, type=values["schedule_type"], value=values["schedule_value"])
@@ -172,18 +190,31 @@ def _settle_schedule(own: Schedule, plan: Plan | None) -> tuple[Schedule, list[F
     carried = _carried(trigger.data) if trigger is not None and trigger.component == SCHEDULED_TRIGGER else None
     if carried is None:
         return own, faults
+    faults += _conflicts(own, carried)
     if own.type == "manual":
-        return msgspec.structs.replace(own, type=carried[0], value=carried[1]), faults
-    if (own.type, own.value) != carried:
+        own = msgspec.structs.replace(own, type=carried.type, value=carried.value)
+    return msgspec.structs.replace(own, timezone=carried.timezone or own.timezone), faults
+
+
+def _conflicts(own: Schedule, carried: Carried) -> list[Fault]:
+    """What stands on the workflow and in its trigger, and is not the same. The default zone counts as not given."""
+    faults: list[Fault] = []
+    if own.type != "manual" and (own.type, own.value) != (carried.type, carried.value):
         message = (
-            f"The workflow's schedule is {own.type} {own.value!r} and its trigger's {carried[0]} {carried[1]!r}; "
+            f"The workflow's schedule is {own.type} {own.value!r} and its trigger's {carried.type} {carried.value!r}; "
             "give one of them, or the same twice."
         )
         faults.append(Fault("schedule_type", "schedule_conflict", message))
-    return own, faults
+    if carried.timezone is not None and own.timezone not in (_ANY_ZONE, carried.timezone):
+        message = (
+            f"The workflow's timezone is {own.timezone} and its trigger's {carried.timezone}; "
+            "give one of them, or the same twice."
+        )
+        faults.append(Fault("timezone", "schedule_conflict", message))
+    return faults
 
 
-def _carried(data: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """Type and value of the schedule in the data of a scheduled trigger, None if there is none or it is manual."""
+def _carried(data: Mapping[str, Any]) -> Carried | None:
+    """The schedule in the data of a scheduled trigger, None if there is none or it is manual."""
     kind = data.get("schedule_type")
-    return None if kind in (None, "manual") else (kind, data.get("schedule_value"))
+    return None if kind in (None, "manual") else Carried(kind, data.get("schedule_value"), data.get("timezone"))

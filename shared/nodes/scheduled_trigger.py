@@ -17,10 +17,12 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         schedule_type: see `shared.schedule`.
         schedule_value: likewise.
+        timezone: an IANA name; the workflow's own if there is none.
     """
 
     schedule_type: Plain[str | None] = None
     schedule_value: Plain[str | None] = None
+    timezone: Plain[str | None] = None
 
 
 class ScheduledTrigger(NodeType[Data]):
@@ -36,9 +38,9 @@ class ScheduledTrigger(NodeType[Data]):
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
         if data.get("schedule_type") is None:
-            given = data.get("schedule_value") is not None
-            return [("schedule_type", '"schedule_value" needs a "schedule_type" beside it.')] if given else []
-        return schedule_faults(data["schedule_type"], data.get("schedule_value"))
+            given = [name for name in ("schedule_value", "timezone") if data.get(name) is not None]
+            return [("schedule_type", f'"{name}" needs a "schedule_type" beside it.') for name in given[:1]]
+        return schedule_faults(data["schedule_type"], data.get("schedule_value"), data.get("timezone") or "UTC")
 
     def trigger(self, data: Data, context: TriggerContext) -> Outcome:  # noqa: ARG002 — it has done its work
         """The slot that is due."""

@@ -272,3 +272,25 @@ async def test_overlap_knows_the_runs_from_before(api: ApiClient, database: asyn
         kept = await database.fetch("SELECT workflow_id, run_id FROM scheduled_runs")
         assert [tuple(row) for row in kept] == [(workflow_id, run_id)]
     assert (await api.call("PUT", f"/workflows/{made['id']}", {"settings": {"overlap": "maybe"}})).status == 422
+
+
+async def test_the_zone_of_the_trigger(api: ApiClient) -> None:
+    """The trigger's data may name the zone, too; another one on the workflow is 422, the default counts as none."""
+    data = {"schedule_type": "daily", "schedule_value": "09:00", "timezone": "Asia/Tokyo"}
+    nodes = [node("n1", "scheduled_trigger", **data), node("n2", "text_transform", template="x")]
+    made = await api.create(nodes=nodes)
+    assert {name: made[name] for name in data} == data
+    assert made["next_run_at"][11:16] == "00:00"
+    assert (await change(api, made, **made))["next_run_at"] == made["next_run_at"]
+    assert (await change(api, made, name="Other"))["timezone"] == "Asia/Tokyo"
+    answer = await api.call("PUT", f"/workflows/{made['id']}", {"timezone": "Asia/Kolkata"})
+    assert [(error["path"], error["code"]) for error in answer.json["errors"]] == [("timezone", "schedule_conflict")]
+    plain = [node("n1", "scheduled_trigger", schedule_type="daily", schedule_value="09:00"), nodes[1]]
+    assert (await change(api, made, nodes=plain))["timezone"] == "UTC"
+    assert (await change(api, made, timezone="Asia/Kolkata"))["next_run_at"][11:16] == "03:30"
+    for wrong, path in (({**data, "timezone": "Mars/Olympus"}, "timezone"), ({"timezone": "UTC"}, "schedule_type")):
+        answer = await api.call(
+            "PUT", f"/workflows/{made['id']}", {"nodes": [node("n1", "scheduled_trigger", **wrong), nodes[1]]}
+        )
+        assert answer.status == 422
+        assert answer.json["errors"][0]["path"].endswith(path)
