@@ -69,6 +69,7 @@ peers-lock: $(UV) ## Refresh what `make bench-peers` measures (ARGS=--upgrade: t
 
 docs: $(READY) ## Write the documentation that is made from the code.
 	$(BIN)/python -m deploy.reference docs/configuration.md
+	$(BIN)/python -m tests.conformance.pages docs/nodes
 
 clean: ## Remove the virtual environment and every cache; data in .edgewise stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

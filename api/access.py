@@ -4,6 +4,8 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
+from shared.errors import PermissionDeniedError
+
 
 class Scope(StrEnum):
     """The scopes a token may carry; ``admin`` is all of them."""
@@ -32,6 +34,18 @@ class Principal(NamedTuple):
     subject: str
     workspace_id: UUID
     scopes: frozenset[str]
+
+    def require(self, needed: Scope) -> None:
+        """Refuse whom the scopes are not enough.
+
+        Raises:
+            PermissionDeniedError: ``scope_missing``.
+        """
+        if not self.may(needed):
+            held = ", ".join(sorted(self.scopes)) or "none"
+            raise PermissionDeniedError(
+                "scope_missing", f"This needs a token with the scope {needed}, or admin; it has: {held[:300]}."
+            )
 
     def may(self, needed: Scope) -> bool:
         """Whether the scopes are enough."""

@@ -61,11 +61,7 @@ class Gatekeeper:
             principal = await self._keys.principal(token)
         else:
             principal = self._known.get(token) or await self._verify(token)
-        if not principal.may(needed):
-            held = ", ".join(sorted(principal.scopes)) or "none"
-            raise PermissionDeniedError(
-                "scope_missing", f"This needs a token with the scope {needed}, or admin; it has: {held[:300]}."
-            )
+        principal.require(needed)
         return principal
 
     async def _verify(self, token: str) -> Principal:

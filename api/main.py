@@ -36,8 +36,11 @@ from shared.log import get
 from shared.metrics import EGRESS, EGRESS_HOSTS, POOL_IN_USE
 from shared.nodes.registry import default_registry
 from shared.vault import parse_keys
+from shared.vault_values import VaultValues
 
 _log = get(__name__)
+#: Seconds that the test of a node goes on trying to read the vault while the database is away.
+_VAULT_PATIENCE = 5.0
 #: Seconds of the grace period that are kept for telling those who wait that the process stops.
 _LAST_WORDS = 1.0
 
@@ -112,6 +115,7 @@ class Api:
             egress=self._egress,
             authorizer=Authorizer(pool, keys, self._egress, mint.uuid, operator_provider(config)),
             tests=NodeTests(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
+            vault=VaultValues(pool, keys, patience=_VAULT_PATIENCE),
         )
         app = make_app(self.services, self._readiness.needed(), self._readiness.reported())
         self._grace = config.grace_seconds

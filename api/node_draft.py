@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from api import workflow_links
+from api import workflow_links, workflow_vault
 from api.call import Call
 from api.fields import read_fields
 from shared.db import Connection
@@ -17,7 +17,8 @@ from shared.graph.model import RESERVED_IDS, Node
 from shared.graph.suggest import clean, shown
 from shared.graph.validate import check_node, unseen_references
 from shared.ids import Prefix, decode
-from shared.nodes.registry import Registry
+from shared.nodes.base import NodeType
+from shared.nodes.references import VaultUse
 from shared.store import authorizations
 
 #: What a context may hold that is no output of a node: it stands in for what the run would be.
@@ -45,6 +46,7 @@ class NodeDraft(NamedTuple):
         node: as it was read; its component is known.
         data: as the author wrote it.
         context: what the request gives.
+        vault: the vault items that its templates read.
         unseen: references of its templates to what the context does not have.
         authorization_id: of what it may present to APIs.
     """
@@ -52,6 +54,7 @@ class NodeDraft(NamedTuple):
     node: Node
     data: dict[str, Any]
     context: Mapping[str, Any]
+    vault: frozenset[str]
     unseen: list[Fault]
     authorization_id: UUID | None = None
 
@@ -78,7 +81,8 @@ async def read_test(call: Call, raw: Mapping[str, Any]) -> NodeDraft:
     unseen = [] if node.kind is Kind.TRIGGER else unseen_references(node, seen)
     text = values.get("authorization_id")
     authorization_id = None if text is None else decode(Prefix.AUTHORIZATION, text)
-    return NodeDraft(node, values["node"].get("data", {}), context, unseen, authorization_id)
+    items = frozenset(use.name for use in _vault_uses(call, node))
+    return NodeDraft(node, values["node"].get("data", {}), context, items, unseen, authorization_id)
 
 
 def _context_faults(context: Mapping[str, Any]) -> list[Fault]:
@@ -98,17 +102,27 @@ async def _elsewhere(connection: Connection, call: Call, values: Mapping[str, An
     """Faults of what the request names beside itself: an authorization, a workflow that the node calls."""
     faults = []
     text = values.get("authorization_id")
+    if text is None and node is not None and _type_of(call, node).authorized:
+        message = f"authorization_id is required: a {node.component} presents an authorization."
+        faults.append(Fault("authorization_id", "authorization_required", message))
     if text is not None and not await _is_authorization(connection, call, text):
         message = f"There is no authorization {shown(text)} in this workspace."
         faults.append(Fault("authorization_id", "unknown_authorization", message))
-    called = None if node is None else _called(call.services.registry, node)
-    if called is not None:
-        faults += await workflow_links.callee_faults(connection, call, "node.data.workflow_id", called)
+    if node is not None:
+        faults += await workflow_vault.unknown(connection, call, _vault_uses(call, node), lock=False)
+        called = _type_of(call, node).calls(node.config)
+        if called is not None:
+            faults += await workflow_links.callee_faults(connection, call, "node.data.workflow_id", called)
     return faults
 
 
-def _called(registry: Registry, node: Node) -> str | None:
-    return None if node.component is None else registry.type_of(node.component).calls(node.config)
+def _type_of(call: Call, node: Node) -> NodeType[Any]:
+    """The type of a node without faults."""
+    return call.services.registry.type_of(node.component or "")
+
+
+def _vault_uses(call: Call, node: Node) -> list[VaultUse]:
+    return list(call.services.registry.vault_uses(node.component or "", node.config, "node.data"))
 
 
 async def _is_authorization(connection: Connection, call: Call, text: str) -> bool:

@@ -21,7 +21,7 @@ from shared.graph.catalogue import Kind, Mode
 from shared.graph.model import Node
 from shared.ids import Prefix, encode
 from shared.metrics import NODE_TESTS
-from shared.nodes.base import Division, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import Authorization, Division, Exposed, Outcome, StepContext, TriggerContext, Wait
 from shared.states import TriggerType, Waits
 from shared.texts import texts_of
 
@@ -75,19 +75,35 @@ class NodeTests:
             UnavailableError: if no process could be had.
         """
         request, seconds = _request(node, data, scope, context), _seconds(node, context)
-        with self._place(workspace_id):
-            try:
-                ended = await self._processes.perform(request, seconds, context.authorization)
-            except NotStartedError as error:
-                message = "No process could be started for the test; come back."
-                raise UnavailableError("test_not_started", message, retry_after=5) from error
-        outcome = _as_outcome(ended)
+        outcome = _as_outcome(await self._performed(workspace_id, request, seconds, context.authorization))
         texts_of(outcome, stored=True)  # what could not be stored fails here as it would in a run
         return outcome
+
+    async def exposed(
+        self, workspace_id: UUID, node: Node, data: dict[str, Any], scope: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """The texts that the node's templates make of the vault's values.
+
+        Raises:
+            StepFailedError, RateLimitedError, UnavailableError: see `perform`.
+        """
+        request = _asked(node, data, "exposes", scope, None)
+        exposed: Exposed = await self._performed(workspace_id, request, PURE_SECONDS, None)
+        return tuple(exposed.texts)
 
     def close(self) -> None:
         """End what is under way, and start nothing any more."""
         self._processes.close()
+
+    async def _performed(
+        self, workspace_id: UUID, request: Request, seconds: float, authorization: Authorization | None
+    ) -> Any:
+        with self._place(workspace_id):
+            try:
+                return await self._processes.perform(request, seconds, authorization)
+            except NotStartedError as error:
+                message = "No process could be started for the test; come back."
+                raise UnavailableError("test_not_started", message, retry_after=5) from error
 
     @contextmanager
     def _place(self, workspace_id: UUID) -> Iterator[None]:
@@ -105,17 +121,22 @@ class NodeTests:
 
 
 def _request(node: Node, data: dict[str, Any], scope: Mapping[str, Any], context: StepContext) -> Request:
-    method = "trigger" if node.kind is Kind.TRIGGER else _METHODS[node.mode]
-    told: msgspec.Struct | None = context if node.mode in (Mode.EFFECT, Mode.WAIT) else None
     if node.kind is Kind.TRIGGER:
-        told = TriggerContext(context.run_id, TriggerType.MANUAL, scope)
+        return _asked(node, data, "trigger", None, TriggerContext(context.run_id, TriggerType.MANUAL, scope))
+    told = context if node.mode in (Mode.EFFECT, Mode.WAIT) else None
+    return _asked(node, data, _METHODS[node.mode], scope, told)
+
+
+def _asked(
+    node: Node, data: dict[str, Any], method: str, scope: Mapping[str, Any] | None, context: msgspec.Struct | None
+) -> Request:
     return Request(
         node_id=node.id,
         component=node.component or "",
         data=data,
         method=method,
-        scope=None if node.kind is Kind.TRIGGER else dict(scope),
-        context=fields_of(told),
+        scope=None if scope is None else dict(scope),
+        context=fields_of(context),
         niceness=_NICENESS,
         largest=_LARGEST,
         memory=_MEMORY,

@@ -84,17 +84,19 @@ async def _ended(call: Call, draft: NodeDraft) -> Success | Failure:
         return Failure(TestError("unknown_reference", message, None, None, tuple(draft.unseen)))
     secrets: list[str] = []
     context = _step_context(call, draft, secrets)
+    derived: list[str] = []
     try:
-        outcome = await call.services.tests.perform(
-            call.workspace_id, draft.node, draft.data, _scope(draft, context.run_id), context
-        )
+        scope = await _with_vault(call, draft, _scope(draft, context.run_id), secrets)
+        if secrets:
+            derived += await call.services.tests.exposed(call.workspace_id, draft.node, draft.data, scope)
+        outcome = await call.services.tests.perform(call.workspace_id, draft.node, draft.data, scope, context)
     except StepFailedError as error:
-        blank = Redactor(secrets)
+        blank = Redactor(secrets, derived)
         told = error.as_output()["error"]
         message = blank.text(clean(error.message))
         failed = TestError(clean(error.code), message, told["status"], blank.value(told["body"]))
         return Failure(failed, UNSET if error.step_input is None else blank.value(error.step_input))
-    blank = Redactor(secrets)
+    blank = Redactor(secrets, derived)
     given = UNSET if outcome.step_input is None else blank.value(outcome.step_input)
     return Success(blank.value(outcome.output), outcome.handle, given)
 
@@ -113,6 +115,19 @@ def _step_context(call: Call, draft: NodeDraft, secrets: list[str]) -> StepConte
         egress=None,  # type: ignore[arg-type] # the process that calls the node has its own
         authorization=_authorization(call, draft, secrets),
     )
+
+
+async def _with_vault(call: Call, draft: NodeDraft, scope: dict[str, Any], secrets: list[str]) -> dict[str, Any]:
+    """The scope with the values of the vault that the node reads.
+
+    Raises:
+        StepFailedError: if an item has expired or cannot be read.
+    """
+    if not draft.vault or draft.node.kind is Kind.TRIGGER:
+        return scope
+    values = await call.services.vault.values(call.workspace_id, draft.vault)
+    secrets.extend(values.values())
+    return {**scope, "vault": values}
 
 
 def _authorization(call: Call, draft: NodeDraft, secrets: list[str]) -> Told | None:

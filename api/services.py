@@ -26,6 +26,7 @@ from shared.lanes import Doorbell
 from shared.links import Links
 from shared.nodes.registry import Registry
 from shared.vault import KeyRing
+from shared.vault_values import VaultValues
 
 
 class Accepts(Protocol):
@@ -78,3 +79,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     egress: EgressClient
     authorizer: Authorizer
     tests: NodeTests
+    vault: VaultValues

@@ -1,6 +1,6 @@
 """The vault items that a workflow names: they must exist when it is saved, and are kept with it for `used_by`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,14 +29,26 @@ async def check(
     if "nodes" not in raw or made.plan is None:
         return None if "nodes" not in raw else frozenset(), []
     uses = list(_uses(made, call.services.registry))
+    return frozenset(use.name for use in uses), await unknown(connection, call, uses, lock=lock)
+
+
+async def unknown(connection: Connection, call: Call, uses: Sequence[VaultUse], *, lock: bool) -> list[Fault]:
+    """A fault for each use of an item that the workspace does not have.
+
+    Args:
+        connection: to read by.
+        call: of the request.
+        uses: what nodes name.
+        lock: see `check`.
+    """
     names = frozenset(use.name for use in uses)
     known = await vault.existing(connection, call.workspace_id, names, lock=lock) if names else frozenset()
-    unknown = [use for use in uses if use.name not in known]
-    if not unknown:
-        return names, []
+    missing = [use for use in uses if use.name not in known]
+    if not missing:
+        return []
     legal = await vault.names(connection, call.workspace_id)
     nearest = Nearest()
-    return names, [_fault(use, legal, nearest) for use in unknown]
+    return [_fault(use, legal, nearest) for use in missing]
 
 
 async def store(connection: Connection, call: Call, workflow_id: UUID, names: frozenset[str] | None) -> None:

@@ -30,11 +30,22 @@ def install(folder: Path, name: str, group: str, entries: Mapping[str, str], sou
         entries: what they are called and where they lead, such as ``{"double": "mine:double"}``.
         source: of the module.
     """
-    project, target = folder / name, folder / "installed"
-    project.mkdir(parents=True)
     lines = "\n".join(f'"{entry}" = "{place}"' for entry, place in entries.items())
-    (project / "pyproject.toml").write_text(_PROJECT.format(name=name, group=group, entries=lines))
-    (project / f"{name}.py").write_text(source)
+    project = _PROJECT.format(name=name, group=group, entries=lines)
+    return install_project(folder, {"pyproject.toml": project, f"{name}.py": source})
+
+
+def install_project(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write the files of a distribution, install it, and give the folder that it is installed in.
+
+    Args:
+        folder: for the source and for what is installed; several distributions may share it.
+        files: by name, ``pyproject.toml`` among them.
+    """
+    project, target = folder / f"source-{len([*folder.glob('source-*')])}", folder / "installed"
+    project.mkdir(parents=True)
+    for name, text in files.items():
+        (project / name).write_text(text)
     options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
     subprocess.run(
         [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(project)],

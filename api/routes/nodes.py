@@ -54,7 +54,12 @@ async def list_node_types(call: Call) -> web.Response:
     answers={200: Success | Failure},
 )
 async def test_node(call: Call) -> web.Response:
-    """200 with how the node ended, whether well or not; 422 if it could not be saved either."""
+    """200 with how the node ended, whether well or not; 422 if it could not be saved either.
+
+    A test is a save and an execution in one, so it takes the scopes of both: with one that may only start what others
+    have drawn, an API key could send the vault to wherever it likes.
+    """
+    call.principal.require(Scope.WORKFLOWS_WRITE)
     _, raw = await read_definition(call.request)
     draft = await read_test(call, raw)
     return json_answer(200, await ended(call, draft)).response()

@@ -1,8 +1,8 @@
 """The JSON Schema of a node's ``data`` as an author writes it.
 
 Besides the type's own fields it has those that belong to the engine and those that document the node, and where a field
-takes templates a text with a template stands for any value. ``x-templates`` says how a field renders them, and
-``x-setting`` which fields are the engine's.
+takes templates a text with a template stands for any value. ``x-templates`` says how a field renders them, ``x-secret``
+that they may read the vault, and ``x-setting`` which fields are the engine's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -92,7 +92,8 @@ def _as_written(definition: dict[str, Any], struct: type[msgspec.Struct]) -> Non
         schema = definition["properties"][name]
         if field.rendering is not Rendering.NONE:
             schema = _or_template(schema)
-        definition["properties"][name] = {**schema, "x-templates": str(field.rendering)}
+        marks = {"x-templates": str(field.rendering), **({"x-secret": True} if field.secret else {})}
+        definition["properties"][name] = {**schema, **marks}
 
 
 def _documented(definition: dict[str, Any], struct: type[msgspec.Struct]) -> None:

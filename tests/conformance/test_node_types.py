@@ -1,18 +1,14 @@
 """One suite over all node types: what every one of them promises."""
 
-import asyncio
 import inspect
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from shared.egress.interface import EgressResponse
 from shared.graph.catalogue import DOCUMENTATION_FIELDS, SETTINGS_FIELDS, Catalogue
-from shared.nodes.base import CompiledNode, Grant, Kind, Mode, NodeType, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import Kind, NodeType, TriggerContext
 from shared.nodes.data_schema import settings_names
 from shared.nodes.declaration import flaws
 from shared.nodes.docstrings import field_docs
@@ -21,67 +17,12 @@ from shared.nodes.registry import default_registry
 from shared.nodes.schema import fields_of
 from shared.states import TriggerType
 from shared.templates.fields import Rendering
+from tests.conformance.running import ELSEWHERE, RUN_ID, outcome_of
 
 REGISTRY = default_registry()
 CATALOGUE: Catalogue = REGISTRY
-NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
-RUN_ID = "fl_run_01h3j4k5l6m7n8p9q0r1s2t3v4"
-
-#: Their examples speak to a server that is not HTTP; `tests/integration/test_nodes_<name>.py` runs such servers.
-ELSEWHERE = {"send_email", "ssh_command", "soap_request", "postgres_query", "redis_command"}
-#: An answer that says nothing, to GraphQL as to a chat completion.
-ANSWER = b'{"data": {}, "choices": [{"message": {"content": ""}}]}'
-
 every_type = pytest.mark.parametrize("component", REGISTRY.names())
 every_type_that_runs_here = pytest.mark.parametrize("component", [n for n in REGISTRY.names() if n not in ELSEWHERE])
-
-
-class RecordingEgress:
-    """Answers every request with `ANSWER`, and remembers it."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-
-    async def request(
-        self, method: str, url: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes | None = None, **rest: Any
-    ) -> EgressResponse:
-        self.requests.append({"method": method, "url": url, "headers": list(headers), "body": body, **rest})
-        return EgressResponse(200, "OK", (("Content-Type", "application/json"),), ANSWER, url, 3)
-
-
-class Key:
-    """An authorization that does not change."""
-
-    async def grant(self, refused: Grant | None = None) -> Grant:
-        return Grant("https://api.example.com/v1", ("X-Api-Key", "a-key-of-the-test"), ("a-key-of-the-test",))
-
-
-def step_context() -> StepContext:
-    context = StepContext(RUN_ID, "n2", "-", 1, f"{RUN_ID}:n2:-", NOW, 30.0, RecordingEgress())
-    return msgspec.structs.replace(context, authorization=Key())
-
-
-def woken(context: StepContext, wait: Wait) -> StepContext:
-    """A wait ends with its time, that for a run with the run."""
-    if wait.call is None:
-        return context
-    child = {"run_id": RUN_ID, "status": "completed", "output": dict(wait.call.payload)}
-    return msgspec.structs.replace(context, wake="child", brought=child)
-
-
-def outcome_of(node: CompiledNode, scope: dict[str, Any]) -> Outcome:
-    """Run a node as the engine does: by its kind and mode, never by its type."""
-    if node.kind is Kind.TRIGGER:
-        return node.trigger(TriggerContext(RUN_ID, "manual", {"user_id": 7}))
-    if node.mode is Mode.EFFECT:
-        return asyncio.run(node.call(scope, step_context()))
-    if node.mode is Mode.WAIT:
-        wait = node.begin(scope, step_context())
-        assert wait.until > NOW
-        return node.resume(scope, woken(step_context(), wait))
-    if node.mode is Mode.ITERATE:
-        return Outcome({"count": len(node.divide(scope).items)}, handle="done")
-    return node.run(scope)
 
 
 def example_of(component: str) -> tuple[NodeType[Any], dict[str, Any]]:
@@ -108,6 +49,31 @@ def test_declares_itself(component: str) -> None:
     assert [CATALOGUE.resolve(name) for name in (component, *node_type.aliases)] == [component] * (
         1 + len(node_type.aliases)
     )
+
+
+#: Every name that the catalogue promises, with the aliases that are taken on input.
+PROMISED = {
+    **dict.fromkeys(["manual_trigger", "webhook_trigger", "sync_request_trigger", "workflow_trigger", "event_trigger"]),
+    **dict.fromkeys(["error_trigger", "data_mapper", "json_parser", "text_transform", "string_transform"]),
+    **dict.fromkeys(["date_transform", "array_filter", "array_transform", "validate", "ipv4_address", "set_variables"]),
+    **dict.fromkeys(["merge", "string_condition", "number_condition", "date_condition", "boolean_condition"]),
+    **dict.fromkeys(["array_condition", "logical_group_condition", "switch_condition", "terminate", "webhook"]),
+    **dict.fromkeys(["delay", "iterator", "trigger_workflow", "wait_for_callback", "approval", "form"]),
+    **dict.fromkeys(["send_notification", "ssh_command", "soap_request", "graphql_request", "postgres_query"]),
+    **dict.fromkeys(["redis_command", "ai_text_transform", "publish_event", "markdown_to_pdf", "wireguard_keys"]),
+    "python_function": None,
+    "scheduled_trigger": "schedule_trigger",
+    "api_call": "altostrat_api",
+    "send_email": "smtp",
+}
+
+
+def test_every_type_that_is_promised_is_there() -> None:
+    """Under its name and under the names that drawings of the original use."""
+    assert {*PROMISED} <= {*REGISTRY.names()}
+    for component, alias in PROMISED.items():
+        assert REGISTRY.resolve(component) == component
+        assert alias is None or REGISTRY.resolve(alias) == component
 
 
 @every_type

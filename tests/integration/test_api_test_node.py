@@ -187,13 +187,47 @@ async def test_a_workflow_of_another_workspace_is_none(api: ApiClient) -> None:
     assert await refused(api, {"node": calls}) == [("node.data.workflow_id", "unknown_workflow")]
 
 
-async def test_it_needs_the_scope_to_execute(api: ApiClient) -> None:
-    """A test has effects, as a run has: who may only read or write may not call anything with it."""
+async def test_it_needs_the_scopes_to_write_and_to_execute(api: ApiClient) -> None:
+    """A test is a save and an execution in one. Who may only start what others drew may draw nothing."""
     body = {"node": node("n", "text_transform", template="x")}
-    for scope in ("workflows:read", "workflows:write", "vault:read vault:write"):
-        assert (await api.call("POST", "/workflows/test-node", body, token=token(scope=scope))).status == 403
-    answer = await api.call("POST", "/workflows/test-node", body, token=token(scope="workflows:execute"))
-    assert answer.status == 200
+    for scope in ("workflows:read", "workflows:write", "workflows:execute", "vault:read vault:write"):
+        answer = await api.call("POST", "/workflows/test-node", body, token=token(scope=scope))
+        assert (answer.status, answer.json["code"]) == (403, "scope_missing")
+    both = token(scope="workflows:execute workflows:write")
+    assert (await api.call("POST", "/workflows/test-node", body, token=both)).status == 200
+    made = await api.call("POST", "/workflows/vault", {"name": "api-key:desk"}, token=token(scope="vault:write"))
+    answer = await api.call("POST", "/workflows/test-node", body, token=made.json["secret"])
+    assert (answer.status, answer.json["code"]) == (403, "scope_missing")
+
+
+async def test_vault_values_go_out_and_come_back_blank(make_api: Any, receiver: Any) -> None:
+    """The other side gets the value; nothing that it answers with shows it, in whatever form, nor does a failure."""
+    url, requests = receiver
+    api = await make_api(egress_allow="127.0.0.1")
+    secret = 'a "secret" of the desk'
+    item = {"name": "desk", "secret": secret}
+    assert (await api.call("POST", "/workflows/vault", item, token=token(scope="vault:write"))).status == 201
+    body = '{"plain": "{{ vault.desk }}", "coded": "{{ vault.desk | b64 }}", "made": "{{ vault.desk | upcase }}"}'
+    sent = await tried(api, "webhook", method="POST", url=url, body=body)
+    assert (sent["status"], len(requests)) == ("success", 1)
+    got = await requests[0].text()
+    assert 'a \\"secret\\" of the desk' in got
+    assert "desk" not in str(sent["output"])
+    assert "DESK" not in str(sent)
+    assert str(sent["output"]["body"]).count("[redacted]") >= 1
+    failed = await tried(api, "webhook", method="POST", url=f"{url}?status=500", body=body)
+    assert failed["error"]["status"] == 500
+    assert "desk" not in str(failed["error"]["body"])
+
+
+async def test_vault_items_and_authorizations_that_are_not_there(api: ApiClient) -> None:
+    """Unknown items, fields that may hold no secret and a missing authorization are faults, as when it is saved."""
+    unknown = node("n", "webhook", method="GET", url="http://a.test/{{ vault.dsk }}")
+    assert await refused(api, {"node": unknown}) == [("node.data.url", "unknown_vault_item")]
+    stored = node("n", "text_transform", template="{{ vault.desk }}")
+    assert await refused(api, {"node": stored}) == [("node.data.template", "secret_not_allowed")]
+    call = node("n", "api_call", method="GET", endpoint="/sites")
+    assert await refused(api, {"node": call}) == [("authorization_id", "authorization_required")]
 
 
 async def test_what_is_too_many_is_told_to_come_back(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
