@@ -41,6 +41,7 @@ class NodeTypeEntry(msgspec.Struct, frozen=True, kw_only=True):
         schema: the JSON Schema (2020-12) of data.
         example: the data of a node.
         example_context: the outputs, by node id, that the example's templates refer to.
+        authorized: whether its nodes present the authorization of their workflow, which must have one.
         extra: None if the plain installation is enough.
         origin: "edgewise", or the entry point and the distribution of an outside package.
     """
@@ -57,6 +58,7 @@ class NodeTypeEntry(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any]
     example: dict[str, Any]
     example_context: Mapping[str, Any]
+    authorized: bool
     extra: NeededExtra | None
     origin: str
 
@@ -83,6 +85,7 @@ def _entry(registry: Registry, component: str) -> NodeTypeEntry:
         schema=registry.schema(component),
         example={"componentId": component, **example},
         example_context=node_type.example_context,
+        authorized=node_type.authorized,
         extra=_extra(registry, component),
         origin=registry.origin(component),
     )

@@ -83,6 +83,8 @@ def _facts(entry: NodeTypeEntry) -> Iterator[str]:
     yield f"- {article} {entry.kind}; it {_MODES[entry.mode]}."
     if entry.aliases:
         yield f"- Also called {_listed(entry.aliases)} on input."
+    if entry.authorized:
+        yield "- Presents the authorization of its workflow, which must have one (`authorization_id`)."
     if entry.extra is not None:
         yield f"- Needs the extra `{entry.extra.name}` beside the api and every worker: `{entry.extra.install}`."
     taken = _listed(entry.settings) if entry.settings else "none"
