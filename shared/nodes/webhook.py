@@ -10,8 +10,11 @@ from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.fields import Json, Plain, Secret, Text
 from shared.nodes.http_faults import header_faults, url_faults
-from shared.nodes.http_request import Request, json_body_fault, request_of
+from shared.nodes.http_request import Request, headers_of, json_body_fault, request_of
 from shared.nodes.http_response import failure, output_of, succeeded
+from shared.nodes.paged_request import Pages, Terms
+from shared.nodes.pagination import Pagination
+from shared.nodes.pagination import faults as page_faults
 from shared.templates import is_template
 from shared.templates.fields import Rendering
 
@@ -41,6 +44,8 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
         verify_tls: whether the other side must have a certificate that is trusted.
         success: statuses that count as success instead of 200-299.
         response: how the answer's body is read; ``auto`` goes by its content type.
+        pagination: reads a list that comes in pages to its end, in this one step; ``body`` is then the items of all
+            pages, and the output has ``pages`` and ``more`` besides.
     """
 
     method: Plain[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]]
@@ -53,6 +58,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     follow_redirects: bool = True
     success: list[StatusCode] | None = None
     response: Plain[Literal["auto", "json", "text", "binary"]] = "auto"
+    pagination: Pagination | None = None
 
 
 class Webhook(NodeType[Data]):
@@ -72,26 +78,40 @@ class Webhook(NodeType[Data]):
     example_context: ClassVar[Mapping[str, Any]] = {"n1": {"run_id": "fl_run_01h3j4k5l6m7n8p9q0r1s2t3u4"}}
 
     def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:
-        """A body that is no JSON is text."""
-        return {} if data.get("body_type", "json") == "json" else {"body": Rendering.TEXT}
+        """A body that is no JSON is text; how pages are read is settled when the workflow is saved."""
+        body = {} if data.get("body_type", "json") == "json" else {"body": Rendering.TEXT}
+        return {**body, "pagination": Rendering.NONE}
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
-        return [*url_faults(data["url"]), *header_faults(data.get("headers", [])), *body_faults(data)]
+        return [
+            *url_faults(data["url"]),
+            *header_faults(data.get("headers", [])),
+            *body_faults(data),
+            *page_faults(data),
+        ]
 
     async def call(self, data: Data, context: StepContext) -> Outcome:
         """Send the request and read the answer.
 
         Raises:
             StepFailedError: what `Egress.request` raises, ``webhook_failed`` with the status and the first 2 KB of the
-                body, or ``invalid_response`` if the body is not what ``response`` says.
+                body, or ``invalid_response`` if the body is not what ``response`` says; see also `Pages.read`.
         """
         request = request_of(data, context.idempotency_key)
+        if data.pagination is not None:
+            return await _paged(request, data, data.pagination, context)
         try:
             return await _sent(request, data, context)
         except StepFailedError as error:
             error.step_input = request.logged()
             raise
+
+
+async def _paged(request: Request, data: Data, pagination: Pagination, context: StepContext) -> Outcome:
+    own_key = any(name.lower() == "idempotency-key" for _, name, _ in headers_of(data.headers))
+    terms = Terms(pagination, own_key, data.success, data.follow_redirects, data.verify_tls)
+    return await Pages(request, terms, context).read()
 
 
 async def _sent(request: Request, data: Data, context: StepContext) -> Outcome:

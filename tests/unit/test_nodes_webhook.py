@@ -239,7 +239,7 @@ async def test_input_for_the_log() -> None:
         ({"body": [1], "body_type": "form"}, ["d.body"]),
         ({"success": [200, 999]}, ["d.success[1]"]),
         ({"verify_tls": "yes"}, ["d.verify_tls"]),
-        ({"headers": {"A": "{{ vault.key }}"}}, ["d.headers.A"]),
+        ({"headers": {"A": "{{ vault.key }}"}, "verify_tls": "{{ vault.key }}"}, ["d.verify_tls"]),
     ],
 )
 def test_faults(data: dict[str, Any], paths: list[str]) -> None:
