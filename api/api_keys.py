@@ -1,4 +1,8 @@
-"""API keys: ``wfk_`` and 256 random bits, of which the database has a hash. They start workflows, and no more."""
+"""API keys: ``wfk_`` and 256 random bits, of which the database has a hash. They start workflows, and no more.
+
+So the routes that let them in say so themselves (``api_key`` of their declaration): the scope that a key has is that of
+routes which cancel and repeat runs, too.
+"""
 
 import time
 from collections.abc import Callable
@@ -11,7 +15,7 @@ import asyncpg
 from api.access import Principal, Scope
 from api.bounded import BoundedCache
 from api.database import reading
-from shared.errors import AuthenticationError
+from shared.errors import AuthenticationError, PermissionDeniedError
 from shared.store import vault
 
 API_KEY_HEADER: Final = "X-Api-Key"
@@ -72,6 +76,15 @@ def refused() -> AuthenticationError:
     """What a caller is told whose key is none, or none any more."""
     return AuthenticationError(
         "token_invalid", "The API key is not valid: it never was one, was deleted or has expired."
+    )
+
+
+def not_allowed() -> PermissionDeniedError:
+    """What a caller is told whose key is good, where none is let in."""
+    return PermissionDeniedError(
+        "api_key_not_allowed",
+        "An API key can't do this. Keys may POST to /workflows/{id}/execute, /workflows/sync/{id} and "
+        "/workflows/events/{name}; the rest needs a JWT.",
     )
 
 

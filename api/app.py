@@ -100,10 +100,10 @@ def _admitted(route: Route, services: Services) -> _Handler:
 
         return public
 
-    needed = access
+    needed, api_key = access, route.api_key
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        principal = await services.gatekeeper.admit(request.headers, needed)
+        principal = await services.gatekeeper.admit(request.headers, needed, api_key=api_key)
         return await work(Call(request, services, principal))
 
     return guarded

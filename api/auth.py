@@ -10,7 +10,7 @@ import jwt
 from aiohttp import hdrs
 
 from api.access import Principal, Scope
-from api.api_keys import API_KEY_HEADER, KEY_PREFIX, ApiKeys, refused
+from api.api_keys import API_KEY_HEADER, KEY_PREFIX, ApiKeys, not_allowed, refused
 from api.bounded import BoundedCache
 from api.database import writing
 from api.text import storable
@@ -45,20 +45,23 @@ class Gatekeeper:
         self._workspaces: BoundedCache[str, UUID] = BoundedCache(4096, 3600)
         self._keys = ApiKeys(pool)
 
-    async def admit(self, headers: Mapping[str, str], needed: Scope) -> Principal:
+    async def admit(self, headers: Mapping[str, str], needed: Scope, *, api_key: bool) -> Principal:
         """Who is calling, if they may.
 
         Args:
             headers: of the request. ``Authorization`` counts before ``X-Api-Key``.
             needed: the scope of the route.
+            api_key: whether the route lets API keys in.
 
         Raises:
             AuthenticationError: ``token_missing``, ``token_expired`` or ``token_invalid``.
-            PermissionDeniedError: ``workspace_missing`` or ``scope_missing``.
+            PermissionDeniedError: ``workspace_missing``, ``scope_missing`` or ``api_key_not_allowed``.
         """
         token = _token(headers)
         if token.startswith(KEY_PREFIX):
             principal = await self._keys.principal(token)
+            if not api_key:
+                raise not_allowed()
         else:
             principal = self._known.get(token) or await self._verify(token)
         principal.require(needed)

@@ -15,6 +15,10 @@ ERRORS: Final[Mapping[str, str]] = {
     "already_answered": (
         "The step behind this link has its answer, and takes no second one. An answer that was sent twice counts once."
     ),
+    "api_key_not_allowed": (
+        "An API key starts workflows, synchronously and by events too, and does nothing else. Use a JWT with the scope "
+        "of this route; docs/vault.md says more."
+    ),
     "authorization_used": (
         "Workflows use this authorization, so it can't be deleted. The message names them; give them another one."
     ),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.access import PUBLIC, Scope
+from api.access import PUBLIC
 from api.api_keys import API_KEY_HEADER
 from api.errors import ErrorBody
 from api.routing import Route
@@ -63,7 +63,7 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
     if route.access == PUBLIC:
         return []
     scope = [str(route.access)]
-    return [{"bearer": scope}, {"api_key": scope}] if route.access == Scope.WORKFLOWS_EXECUTE else [{"bearer": scope}]
+    return [{"bearer": scope}, {"api_key": scope}] if route.api_key else [{"bearer": scope}]
 
 
 def _response(kind: Any, schema_of: Mapping[int, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Route(msgspec.Struct, frozen=True):
         query: the Struct of the query parameters.
         answers: the type of the body by status; None for no body, `str` for a page of text.
         idempotent: whether it takes ``Idempotency-Key``.
+        api_key: whether an API key is let in as well, which otherwise is refused whatever the scope is.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Route(msgspec.Struct, frozen=True):
     query: Any = None
     answers: Mapping[int, Any] = {}
     idempotent: bool = False
+    api_key: bool = False
 
 
 class Routes:
@@ -56,18 +58,32 @@ class Routes:
         query: Any = None,
         answers: Mapping[int, Any],
         idempotent: bool = False,
+        api_key: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a handler's route.
 
         Raises:
-            TypeError: if ``access`` is neither a scope nor ``PUBLIC``.
+            TypeError: if ``access`` is neither a scope nor ``PUBLIC``, or API keys are let in that lack the scope.
         """
         if not isinstance(access, Scope) and access != PUBLIC:
             raise TypeError(f"{method} {path} must declare its access: a Scope or PUBLIC, not {access!r}.")
+        if api_key and access != Scope.WORKFLOWS_EXECUTE:
+            raise TypeError(f"{method} {path} lets API keys in, which have {Scope.WORKFLOWS_EXECUTE}, not {access}.")
 
         def declare(handler: Handler) -> Handler:
             self.declared.append(
-                Route(method, path, access, handler, summary, body, query, answers, idempotent=idempotent)
+                Route(
+                    method,
+                    path,
+                    access,
+                    handler,
+                    summary,
+                    body,
+                    query,
+                    answers,
+                    idempotent=idempotent,
+                    api_key=api_key,
+                )
             )
             return handler
 

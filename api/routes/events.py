@@ -42,6 +42,7 @@ class EventRuns(msgspec.Struct, frozen=True):
     body=Any,
     answers={202: EventRuns},
     idempotent=True,
+    api_key=True,
 )
 async def publish_event(call: Call) -> web.Response:
     """202 with the runs, all of them durable or none."""

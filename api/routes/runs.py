@@ -34,6 +34,7 @@ ROUTES: Final = Routes()
     body=Execution,
     answers={202: Run},
     idempotent=True,
+    api_key=True,
 )
 async def execute_workflow(call: Call) -> web.Response:
     """202 with the pending run: it is durable. With a key, run and kept answer share a transaction."""

@@ -53,6 +53,7 @@ class Started(NamedTuple):
     body=Any,
     answers={200: Any},
     idempotent=True,
+    api_key=True,
 )
 async def execute_sync(call: Call) -> web.Response:
     """The response node's answer; 504 with the run's id if it takes too long, 422 if the graph has no answer."""

@@ -1,9 +1,14 @@
 """``/workflows/vault`` and API keys, against a real database."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from api.access import PUBLIC
+from api.app import ROUTES
 from shared.ids import Prefix, decode
 from shared.store import vault
 from tests.api_client import Answer, ApiClient, node, token, workflow
@@ -201,17 +206,29 @@ async def test_an_api_key_starts_workflows_and_nothing_else(api: ApiClient) -> N
     assert "secret" not in (await api.call("GET", f"/workflows/vault/{key['id']}")).json
     for headers in ({"Authorization": f"Bearer {secret}"}, {"X-Api-Key": secret}):
         assert (await _execute(api, made, headers)).status == 202
-        for method, path, body in (
-            ("GET", "/workflows", None),
-            ("POST", "/workflows", workflow()),
-            ("GET", "/workflows/vault", None),
-            ("DELETE", f"/workflows/{made['id']}", None),
-        ):
-            answer = await api.call(method, path, body, token="", headers=headers)
-            assert (answer.status, answer.json["code"]) == (403, "scope_missing")
+        assert (await api.call("POST", "/workflows/events/nobody.listens", {}, token="", headers=headers)).status == 202
+        # Admitted, and told what is wrong with the workflow.
+        answer = await api.call("POST", f"/workflows/sync/{made['id']}", {}, token="", headers=headers)
+        assert answer.status == 422
     async with api.api.services.pool.acquire() as connection:
         assert await connection.fetch("SELECT DISTINCT started_by FROM runs") == [("api-key:ci",)]
         assert await connection.fetchval("SELECT count(*) FROM vault_items WHERE secret IS NOT NULL") == 0
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-Api-Key"])
+async def test_every_other_route_refuses_an_api_key(api: ApiClient, header: str) -> None:
+    """All that are declared, but those that start workflows and the public ones: 403, whatever is asked."""
+    made = await api.create()
+    secret = (await _make(api, "api-key:ci", secret=""))["secret"]
+    headers = {header: f"Bearer {secret}" if header == "Authorization" else secret}
+    refused = [route for route in ROUTES if route.access != PUBLIC and not route.api_key]
+    assert len(refused) > 30
+    for route in refused:
+        path = re.sub(r"\{\w+\}", made["id"], route.path)
+        answer = await api.call(route.method, path, token="", headers=headers)
+        told = (answer.status, answer.json["type"], answer.json["code"])
+        assert told == (403, "permission_error", "api_key_not_allowed"), (route.method, route.path)
+        assert all(part in answer.json["message"] for part in ("execute", "sync", "events"))
 
 
 async def test_a_key_reaches_its_own_workspace_only(api: ApiClient) -> None:

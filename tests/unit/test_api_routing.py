@@ -34,6 +34,8 @@ _SERVED = {
 } | {"MethodNotAllowedError"}
 #: Raised only where no caller of the api is: by workers and by the process's start.
 _ELSEWHERE = {"plan_format"}
+#: All that an API key may be used for.
+_OF_KEYS = {"/workflows/{id}/execute", "/workflows/sync/{id}", "/workflows/events/{name}"}
 
 
 @pytest.mark.parametrize("access", [None, "", "workflows:everything", "PUBLIC"])
@@ -60,6 +62,15 @@ def test_only_these_routes_are_public() -> None:
         "/docs",
         "/errors/{code}",
     }
+
+
+def test_api_keys_are_let_in_by_these_routes_only() -> None:
+    """A route that says nothing lets none in, and one with another scope than keys have can't be declared to."""
+    assert {route.path for route in ROUTES if route.api_key} == _OF_KEYS
+    with pytest.raises(TypeError, match="lets API keys in"):
+        Routes().route("GET", "/x", access=Scope.VAULT_READ, summary="", answers={}, api_key=True)
+    with pytest.raises(TypeError, match="lets API keys in"):
+        Routes().route("GET", "/x", access=PUBLIC, summary="", answers={}, api_key=True)
 
 
 def test_admin_is_every_scope() -> None:
@@ -132,8 +143,8 @@ def test_openapi_describes_every_route() -> None:
 
 
 def _security(route: Route) -> list[dict[str, list[str]]]:
-    """API keys may do what starts runs, and nothing else."""
-    keys = ["bearer", "api_key"] if route.access == Scope.WORKFLOWS_EXECUTE else ["bearer"]
+    """API keys may start workflows, and nothing else."""
+    keys = ["bearer", "api_key"] if route.path in _OF_KEYS else ["bearer"]
     return [] if route.access == PUBLIC else [{key: [str(route.access)]} for key in keys]
 
 
