@@ -1,7 +1,5 @@
 """Making and deleting authorizations, each write with its audit row in the caller's transaction."""
 
-from collections.abc import Sequence
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -14,13 +12,9 @@ from shared.authorizations.provider import NEEDED, operator_provider, without_se
 from shared.authorizations.sealed import open_config, seal_config
 from shared.db import Connection
 from shared.errors import ConflictError, InvalidError
-from shared.graph.suggest import shown
 from shared.ids import Prefix, encode
 from shared.store import audit, authorizations
-from shared.store.authorizations import AuthorizationRow, User
-
-#: The most workflows that a message names.
-_NAMED: Final = 10
+from shared.store.authorizations import AuthorizationRow
 
 
 def of_the_operator(call: Call) -> Draft:
@@ -84,24 +78,14 @@ async def consent_again(connection: Connection, call: Call, authorization_id: UU
 
 
 async def delete(connection: Connection, call: Call, authorization_id: UUID) -> None:
-    """Delete an authorization with its tokens.
+    """Delete an authorization with its tokens, used or not: steps that present it fail with ``authorization_revoked``.
 
     Raises:
         NotFoundError: if the workspace has no such authorization.
-        ConflictError: if workflows use it, naming them.
     """
     row = found(await authorizations.lock(connection, call.workspace_id, authorization_id), "authorization", call)
-    used = await authorizations.users(connection, row.id)
-    if used:
-        message = f"The authorization is used by {_names(used)}. Give these workflows another one first."
-        raise ConflictError("authorization_used", message)
     await authorizations.remove(connection, row.id)
     await _audit(connection, call, "authorization.delete", row, None)
-
-
-def _names(workflows: Sequence[User]) -> str:
-    told = [f"{shown(each.name)} ({encode(Prefix.WORKFLOW, each.id)})" for each in workflows[:_NAMED]]
-    return ", ".join(told) + (f" and {more} more" if (more := len(workflows) - _NAMED) > 0 else "")
 
 
 async def _audit(

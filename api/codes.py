@@ -19,9 +19,6 @@ ERRORS: Final[Mapping[str, str]] = {
         "An API key starts workflows, synchronously and by events too, and does nothing else. Use a JWT with the scope "
         "of this route; docs/vault.md says more."
     ),
-    "authorization_used": (
-        "Workflows use this authorization, so it can't be deleted. The message names them; give them another one."
-    ),
     "backlog_full": (
         "So many runs are open that new ones would only wait. Nothing was started. Repeat the request after the "
         "number of seconds in Retry-After."
@@ -190,10 +187,6 @@ ERRORS: Final[Mapping[str, str]] = {
     "validation_failed": (
         "The request could be read and breaks rules. errors lists every fault with its path, its code and a sentence; "
         "nothing was stored."
-    ),
-    "vault_item_in_use": (
-        "The current versions of some workflows use this vault item, so it is not deleted and gets no other name. The "
-        "message names them. To take a value out of use at once, PUT another secret."
     ),
     "vault_name_taken": "The workspace has a vault item of this name already. Names of vault items are unique.",
     "wait_over": (

@@ -11,7 +11,6 @@ from api.api_keys import hash_key
 from api.call import Call, found
 from api.moments import stamp_or_none
 from api.vault_fields import KEY_PREFIX, Given, read_item
-from api.workflow_links import names_of
 from shared.db import Connection
 from shared.errors import ConflictError, Fault, InvalidError
 from shared.graph.suggest import shown
@@ -59,12 +58,12 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
 
 
 async def update(connection: Connection, call: Call, item_id: UUID, raw: Mapping[str, Any]) -> ItemRow:
-    """Change what the request says of an item.
+    """Change what the request says of an item. By another name it is another one to the workflows that use it.
 
     Raises:
         NotFoundError: if the workspace has no such item.
         InvalidError: with every fault.
-        ConflictError: ``vault_name_taken``; ``vault_item_in_use`` for another name while workflows use this one.
+        ConflictError: ``vault_name_taken``.
     """
     before = found(await vault.lock(connection, call.workspace_id, item_id), "vault item", call)
     now = await vault.now(connection)
@@ -72,8 +71,6 @@ async def update(connection: Connection, call: Call, item_id: UUID, raw: Mapping
     _refuse(faults)
     changes = {name: value for name in ("name", "expires_at") if (value := getattr(given, name)) is not UNSET}
     row = msgspec.structs.replace(before, **changes)
-    if row.name != before.name:
-        await _refuse_used(connection, before, "gets no other name")
     if not await vault.update(connection, row, secret=_encrypted(call, item_id, given)):
         raise _taken(row.name)
     after = found(await vault.get(connection, call.workspace_id, item_id), "vault item", call)
@@ -82,23 +79,14 @@ async def update(connection: Connection, call: Call, item_id: UUID, raw: Mapping
 
 
 async def delete(connection: Connection, call: Call, item_id: UUID) -> None:
-    """Remove an item.
+    """Remove an item, used or not: steps that need it fail with ``vault_item_missing``.
 
     Raises:
         NotFoundError: if the workspace has no such item.
-        ConflictError: ``vault_item_in_use``, naming the workflows whose current version names it.
     """
     before = found(await vault.lock(connection, call.workspace_id, item_id), "vault item", call)
-    await _refuse_used(connection, before, "is not deleted")
     await vault.delete(connection, call.workspace_id, item_id)
     await _audit(connection, call, "vault.delete", before, None, Given())
-
-
-async def _refuse_used(connection: Connection, row: ItemRow, what: str) -> None:
-    users = await vault.users(connection, row.workspace_id, row.name)
-    if users:
-        message = f"The vault item {shown(row.name)} {what} while workflows use it: {names_of(users)}."
-        raise ConflictError("vault_item_in_use", message)
 
 
 def _encrypted(call: Call, item_id: UUID, given: Given) -> bytes | None:

@@ -146,7 +146,11 @@ async def _authorization(
     text = made.values.get("authorization_id")
     if text is None:
         kept = before.authorization_id if before is not None and "authorization_id" not in raw else None
-        return kept, [] if kept is not None else workflow_authorization.missing(made, call.services.registry)
+        if kept is None:
+            return None, workflow_authorization.missing(made, call.services.registry)
+        if "nodes" not in raw:
+            return kept, []
+        text = encode(Prefix.AUTHORIZATION, kept)  # it may have been deleted since
     try:
         authorization_id = decode(Prefix.AUTHORIZATION, text)
     except NotFoundError:

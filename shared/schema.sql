@@ -74,7 +74,7 @@ CREATE TABLE workflows (
     workspace_id        uuid NOT NULL REFERENCES workspaces,
     name                text NOT NULL CHECK (length(name) BETWEEN 1 AND 255),
     description         text CHECK (length(description) <= 2000),
-    authorization_id    uuid REFERENCES authorizations,
+    authorization_id    uuid,            -- checked when it is saved; may have been deleted since
     is_active           boolean NOT NULL,
     schedule_type       text NOT NULL
                         CHECK (schedule_type IN ('manual', 'interval', 'cron', 'daily', 'weekly', 'monthly')),

@@ -138,11 +138,11 @@ async def ask_again(call: Call) -> web.Response:
     "DELETE",
     "/workflows/authorization/{id}",
     access=Scope.WORKFLOWS_WRITE,
-    summary="Delete an authorization with its tokens; 409 while a workflow uses it",
+    summary="Delete an authorization with its tokens; workflows that use it can no longer do so",
     answers={204: None},
 )
 async def delete_authorization(call: Call) -> web.Response:
-    """Runs of older versions that would still use it fail with ``authorization_revoked``."""
+    """Steps that would present it fail with ``authorization_revoked``; ``used_by`` tells which workflows have them."""
     authorization_id = call.path_id(Prefix.AUTHORIZATION)
     async with call.writing() as connection:
         await authorization_saving.delete(connection, call, authorization_id)

@@ -27,14 +27,6 @@ SELECT a.id, a.name, a.kind, a.provider, a.user_id, a.status, a.created_at,
 FROM authorizations a WHERE a.id = $1 AND a.workspace_id = $2
 FOR UPDATE OF a;
 
--- name: users
--- The workflows that use an authorization.
-SELECT id, name FROM workflows WHERE authorization_id = $1 AND deleted_at IS NULL ORDER BY id;
-
--- name: detach
--- Take an authorization from workflows that are deleted, whose rows may be there for a while.
-UPDATE workflows SET authorization_id = NULL WHERE authorization_id = $1 AND deleted_at IS NOT NULL;
-
 -- name: remove
 -- Delete an authorization with its tokens.
 DELETE FROM authorizations WHERE id = $1;

@@ -37,11 +37,6 @@ WHERE workspace_id = $1 AND id = $2;
 -- An item goes for good.
 DELETE FROM vault_items WHERE workspace_id = $1 AND id = $2;
 
--- name: users
--- The workflows whose current version names an item.
-SELECT w.id, w.name, w.trigger_component FROM vault_uses u JOIN workflows w ON w.id = u.workflow_id
-WHERE u.workspace_id = $1 AND u.name = $2 AND w.deleted_at IS NULL ORDER BY w.name, w.id LIMIT 100;
-
 -- name: key
 -- What an API key stands for, unless it has expired.
 SELECT id, workspace_id, name, extract(epoch FROM expires_at - now())::float8 AS seconds_left FROM vault_items

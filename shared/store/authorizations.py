@@ -36,13 +36,6 @@ class AuthorizationRow(msgspec.Struct, frozen=True, kw_only=True):
     used_by: list[UUID]
 
 
-class User(NamedTuple):
-    """A workflow that uses an authorization."""
-
-    id: UUID
-    name: str
-
-
 class Seen(msgspec.Struct, frozen=True):
     """What a call must know of an authorization.
 
@@ -120,14 +113,8 @@ async def lock(connection: Connection, workspace_id: UUID, authorization_id: UUI
     return None if record is None else AuthorizationRow(**record)
 
 
-async def users(connection: Connection, authorization_id: UUID) -> list[User]:
-    """The workflows that use an authorization."""
-    return [User(*record) for record in await connection.fetch(_SQL["users"], authorization_id)]
-
-
 async def remove(connection: Connection, authorization_id: UUID) -> None:
-    """Delete a locked authorization that no workflow uses."""
-    await connection.execute(_SQL["detach"], authorization_id)
+    """Delete a locked authorization; workflows and their versions go on naming it."""
     await connection.execute(_SQL["remove"], authorization_id)
 
 

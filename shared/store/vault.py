@@ -10,7 +10,6 @@ import msgspec
 
 from shared.db import Connection
 from shared.queries import load
-from shared.store.calls import Callee
 
 _SQL = load("vault")
 #: What a list gives when no limit is asked for: everything.
@@ -123,11 +122,6 @@ async def update(connection: Connection, row: ItemRow, *, secret: bytes | None) 
 async def delete(connection: Connection, workspace_id: UUID, item_id: UUID) -> None:
     """Remove an item."""
     await connection.execute(_SQL["delete"], workspace_id, item_id)
-
-
-async def users(connection: Connection, workspace_id: UUID, name: str) -> list[Callee]:
-    """The workflows whose current version names an item, at most 100."""
-    return [Callee(*record) for record in await connection.fetch(_SQL["users"], workspace_id, name)]
 
 
 async def key(connection: Connection, key_hash: bytes) -> Key | None:

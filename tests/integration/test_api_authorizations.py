@@ -166,30 +166,41 @@ async def test_scopes(api: ApiClient) -> None:
     assert (await api.call("PUT", PATH)).headers["Allow"]
 
 
-async def test_one_that_is_used_is_not_deleted(api: ApiClient) -> None:
-    """409 names the workflows; once they are deleted or have another one it goes, and its id is 404."""
+async def test_one_that_is_used_is_deleted(api: ApiClient) -> None:
+    """It goes with its secrets and is 404; its workflows name it still, and saving them with it names the fault."""
     one = (await make(api, "bearer", STATIC["bearer"])).json["id"]
     first = await api.create(authorization_id=one, name="Alpha")
     second = await api.create(authorization_id=one, name="Beta")
     assert (await api.call("GET", PATH)).json[0]["used_by"] == [first["id"], second["id"]]
-    refused = await api.call("DELETE", f"{PATH}/{one}")
-    assert (refused.status, refused.json["code"]) == (409, "authorization_used")
-    assert all(text in refused.json["message"] for text in ("Alpha", first["id"], "Beta"))
-    await api.call("DELETE", f"/workflows/{first['id']}")
-    assert (await api.call("PUT", f"/workflows/{second['id']}", {"authorization_id": None})).status == 200
     assert (await api.call("DELETE", f"{PATH}/{one}")).status == 204
     assert (await api.call("DELETE", f"{PATH}/{one}")).status == 404
+    assert (await api.call("GET", PATH)).json == []
+    async with api.api.services.pool.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM authorizations") == 0
+    path = f"/workflows/{first['id']}"
+    shown = (await api.call("GET", path)).json
+    assert shown["authorization_id"] == one
+    for body in (shown, {"nodes": shown["nodes"]}, {"authorization_id": one}):
+        refused = await api.call("PUT", path, body)
+        (fault,) = refused.json["errors"]
+        told = (refused.status, fault["path"], fault["code"], one in fault["message"])
+        assert told == (422, "authorization_id", "unknown_authorization", True)
+    renamed = await api.call("PUT", path, {"name": "Gamma"})
+    assert (renamed.status, renamed.json["version"], renamed.json["authorization_id"]) == (200, 1, one)
+    assert (await api.call("DELETE", path)).status == 204
+    other = (await make(api, "bearer", STATIC["bearer"])).json["id"]
+    assert (await api.call("PUT", f"/workflows/{second['id']}", {"authorization_id": other})).json["version"] == 2
     assert (await api.call("POST", "/workflows", workflow(authorization_id=one))).status == 422
 
 
-async def test_deleted_or_used_but_never_both(api: ApiClient) -> None:
-    """A workflow that is saved while its authorization is deleted has it or is refused: no error of the database."""
+async def test_deleted_while_it_is_saved(api: ApiClient) -> None:
+    """A workflow that is saved meanwhile was saved before or is refused: no error of the database."""
     for _ in range(5):
         one = (await make(api, "bearer", STATIC["bearer"])).json["id"]
         saved, deleted = await asyncio.gather(
             api.call("POST", "/workflows", workflow(authorization_id=one)), api.call("DELETE", f"{PATH}/{one}")
         )
-        assert (saved.status, deleted.status) in ((201, 409), (422, 204))
+        assert (saved.status, deleted.status) in ((201, 204), (422, 204))
 
 
 async def test_a_repeat_gives_the_first_answer(api: ApiClient) -> None:
