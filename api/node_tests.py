@@ -45,7 +45,7 @@ _WAITS: Final = {
     Waits.TIMER: ("timer", "A run would go on at this time."),
     Waits.CALLBACK: ("callback", "A run would wait for an answer to its callback URL."),
     Waits.PERSON: ("callback", "A run would wait for a person's answer."),
-    Waits.CHILD_RUN: ("child_run", "A run would start another one, and wait for its end if it is told to."),
+    Waits.CHILD_RUN: ("child_run", "A run would start others, and wait for the end of one if it is told to."),
 }
 _METHODS: Final = {Mode.PURE: "run", Mode.EFFECT: "call", Mode.WAIT: "begin", Mode.ITERATE: "divide"}
 
@@ -165,6 +165,8 @@ def _waited_for(wait: Wait) -> dict[str, Any]:
     if wait.call is not None:
         called = encode(Prefix.WORKFLOW, wait.call.workflow_id)
         told["starts"] = {"workflow_id": called, "context": wait.call.payload, "wait": wait.call.waits}
+    if wait.event is not None:
+        told["publishes"] = msgspec.to_builtins(wait.event)
     return told
 
 

@@ -8,12 +8,13 @@ import msgspec
 from aiohttp import hdrs, web
 
 from api.access import Scope
-from api.answers import json_answer
+from api.answers import Answer
 from api.bodies import read_definition
 from api.call import Call
 from api.node_draft import NodeTest, read_test
 from api.node_trial import Failure, Success, ended
 from api.routing import Routes
+from shared import jsontext
 from shared.nodes.descriptions import NodeTypeEntry, described
 from shared.nodes.registry import Registry
 
@@ -62,7 +63,9 @@ async def test_node(call: Call) -> web.Response:
     call.principal.require(Scope.WORKFLOWS_WRITE)
     _, raw = await read_definition(call.request)
     draft = await read_test(call, raw)
-    return json_answer(200, await ended(call, draft)).response()
+    # What a node gives out, or was called with, may hold lone surrogates.
+    text = jsontext.encode(msgspec.to_builtins(await ended(call, draft)))
+    return Answer(200, jsontext.to_bytes(text)).response()
 
 
 @lru_cache(maxsize=1)

@@ -98,6 +98,9 @@ async def test_every_kind_of_node(make_api: Any, database_url: str, receiver: An
     )
     assert called["output"]["starts"] == {"workflow_id": callee["id"], "context": {"v": 1}, "wait": False}
 
+    published = await tried(api, "publish_event", {"a": {"x": 1}}, event="order.paid", payload={"v": "{{ a.x }}"})
+    assert published["output"]["publishes"] == {"name": "order.paid", "payload": {"v": 1}}
+
     divided = await tried(api, "iterator", {"a": {"l": [1, {"b": 2}]}}, items="{{ a.l }}", concurrency=3)
     assert divided["output"] == {"items": [1, {"b": 2}], "count": 2, "concurrency": 3, "on_item_error": "stop"}
 
@@ -131,6 +134,20 @@ async def test_a_node_that_fails_says_why(make_api: Any, receiver: Any) -> None:
     assert missing["error"]["code"] == "template_error"
     large = await tried(api, "set_variables", {"a": {"x": "x" * 700_000}}, variables={"l": ["{{ a.x }}", "{{ a.x }}"]})
     assert large["error"]["code"] == "output_too_large"
+
+
+async def test_texts_that_are_no_unicode_come_back(api: ApiClient) -> None:
+    """Half a surrogate pair and NUL, which JSON allows: as an output, as what a failed call was made with, in names."""
+    body = b'{"node": {"id": "n", "data": %s}, "context": {"a": {"x": "\\ud800\\u0000"}, "\\udfff": null}}'
+    headers = {"Content-Type": "application/json"}
+    for data, ending in (
+        (b'{"componentId": "text_transform", "template": "{{ a.x }}"}', "success"),
+        (b'{"componentId": "webhook", "method": "GET", "url": "http://a.test/{{ a.x }}"}', "error"),
+        (b'{"componentId": "text_transform", "template": "{{ zz }}"}', "error"),
+    ):
+        answer = await api.call("POST", "/workflows/test-node", data=body % data, headers=headers)
+        assert (answer.status, answer.json["status"] if ending == "error" else "success") == (200, ending)
+        assert b"\\ud800" in answer.body or data.endswith(b'{{ zz }}"}')
 
 
 async def test_a_reference_to_nothing_names_the_nearest(api: ApiClient) -> None:
