@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any, Final, Generic
 
 import msgspec
 
@@ -23,9 +23,15 @@ from shared.nodes.base import (
 )
 from shared.nodes.references import check_templates, fields_for, templates_of
 from shared.nodes.schema import Field
-from shared.templates import TemplateError, allowance, parse
+from shared.templates import TemplateError, allowance, limits, parse
 from shared.templates.fields import Render, Rendering, renderer
 from shared.templates.secrets import VAULT
+from shared.templates.values import weigh
+
+#: Templates that a node may have without its data being measured: each gives a few MB at most.
+_FEW: Final = 8
+#: Characters of the data of a node with more.
+_LARGEST: Final = 8 * limits.OUTPUT
 
 
 class Compiled(Generic[DataT]):
@@ -53,6 +59,7 @@ class Compiled(Generic[DataT]):
         self._rendered = _renderers(fields, data)
         changing = {name for name, _, _ in self._rendered}
         self._constant = _constants(fields, {name: data[name] for name in data if name not in changing})
+        self._many = sum(1 for _ in templates_of(fields, data, "data")) > _FEW
         self._data = None if self._rendered else node_type.data_type(**self._constant)
 
     def trigger(self, context: TriggerContext) -> Outcome:
@@ -109,7 +116,22 @@ class Compiled(Generic[DataT]):
         for name, render, annotation in self._rendered:
             value = render(scope)
             values[name] = value if annotation is None else _converted(value, annotation, name)
+        if self._many:
+            _check_size(values)
         return self._type.data_type(**values)  # type: ignore[return-value] # likewise
+
+
+def _check_size(values: Mapping[str, Any]) -> None:
+    """Refuse data that many templates have made too large together, before anything is made of them.
+
+    Raises:
+        StepFailedError: ``output_too_large``.
+    """
+    try:
+        weigh(values, _LARGEST)
+    except TemplateError as error:
+        message = f"What the templates of the node give is over {_LARGEST:,} characters together."
+        raise StepFailedError("output_too_large", message) from error
 
 
 def _check_names(fields: Mapping[str, Field], data: Mapping[str, Any]) -> None:

@@ -37,5 +37,5 @@ def quoted(text: str) -> str:
 def nearest(word: str, legal: Iterable[str]) -> str:
     """``; did you mean ...?`` with the nearest of the legal words, as it is spelled, or nothing if none is near."""
     spelled = {each.lower(): each for each in legal}
-    match = get_close_matches(word.lower(), spelled, n=1)
+    match = get_close_matches(word[:60].lower(), spelled, n=1)
     return f"; did you mean '{spelled[match[0]]}'?" if match else ""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import chain
+from typing import Final
 
 from liquid import BoundTemplate, RenderContext
 from liquid.ast import Node
@@ -11,6 +12,9 @@ from liquid.expression import Expression
 
 from shared.templates.errors import TemplateSyntaxError
 from shared.templates.nodes import SmallRange, ValueNode
+
+#: Characters of a name that a message shows, and that others are compared with.
+_SHOWN: Final = 60
 
 
 def roots(bound: BoundTemplate) -> frozenset[str]:
@@ -40,8 +44,9 @@ def check_filters(bound: BoundTemplate) -> None:
     legal = sorted(bound.env.filters)
     for name in bound.analyze().filters:
         if name not in bound.env.filters:
-            near = get_close_matches(name, legal, n=1)
-            raise TemplateSyntaxError(f'there is no filter "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""))
+            near = get_close_matches(name[:_SHOWN], legal, n=1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            raise TemplateSyntaxError(f'there is no filter "{name[:_SHOWN]}"{hint}')
 
 
 def _root(segments: Sequence[object]) -> str:

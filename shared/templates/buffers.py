@@ -9,7 +9,7 @@ from liquid.exceptions import OutputStreamLimitError
 
 from shared import jsontext
 from shared.templates.errors import TemplateError
-from shared.templates.values import JsonText, json_value, text_of
+from shared.templates.values import JsonText, json_text, text_of
 
 
 class TextBuffer(StringIO):
@@ -57,13 +57,15 @@ class JsonBuffer(TextBuffer):
             raise TemplateError("a value may not follow a backslash in a JSON string: it would be read as an escape")
         if self.place == "inside":
             return super().write(jsontext.encode(str(text_of(value)))[1:-1])
-        return super().write(value if isinstance(value, JsonText) else jsontext.encode(json_value(value)))
+        return super().write(value if isinstance(value, JsonText) else json_text(value))
 
     def sibling(self) -> "JsonBuffer":
         """An empty buffer that goes on from the same place."""
         return JsonBuffer(self.limit - self.size, self.place)
 
 
+#: Characters of a text whose turns are remembered.
+_KNOWN: Final = 512
 _TURNS: Final = re.compile(r'["\\]')
 #: What a quote or a backslash does to the place; any other character ends an escape.
 _MOVES: Final = {
@@ -73,9 +75,17 @@ _MOVES: Final = {
 }
 
 
-@lru_cache(maxsize=4096)
 def place_after(text: str, place: str) -> str:
     """Where a document stands after some text: ``outside`` or ``inside`` a string, or in an ``escape``."""
+    return _known_place(text, place) if len(text) <= _KNOWN else _place_after(text, place)
+
+
+@lru_cache(maxsize=4096)
+def _known_place(text: str, place: str) -> str:
+    return _place_after(text, place)
+
+
+def _place_after(text: str, place: str) -> str:
     position = 0
     while position < len(text):
         if place == "escape":

@@ -31,7 +31,7 @@ from shared import jsontext
 from shared.templates import allowance, limits
 from shared.templates.buffers import place_after
 from shared.templates.nodes import ValueNode
-from shared.templates.values import JsonText, json_value, text_of
+from shared.templates.values import JsonText, json_text, limited_value, text_of
 
 Scope = Mapping[str, Any]
 #: The value of an expression in a scope; it raises whatever goes wrong.
@@ -107,11 +107,11 @@ def _inside(value: Value, scope: Scope) -> str:
 
 def _outside(value: Value, scope: Scope) -> str:
     found = value(scope)
-    return found if isinstance(found, JsonText) else jsontext.encode(json_value(found))
+    return found if isinstance(found, JsonText) else json_text(found)
 
 
 def _as_json(value: Value, scope: Scope) -> Any:
-    return json_value(value(scope))
+    return limited_value(value(scope))
 
 
 _PLACED: Final = {"inside": _inside, "outside": _outside}

@@ -6,9 +6,13 @@ from typing import Any, ClassVar, Final
 
 from liquid import Environment, StrictDefaultUndefined
 from liquid.exceptions import FilterValueError
+from liquid.filter import string_filter
 
 from shared.templates import allowance, filters, limits, nodes
+from shared.templates.values import text_of
 
+#: What all filters that take text have in common: they are called by the same function.
+_TAKES_TEXT: Final = string_filter(lambda value: value).__code__
 #: Tags that would load other templates.
 _WITHOUT: Final = ("include", "render")
 _TAGS: Final = (nodes.ValueOutput, nodes.Echo, nodes.Cycle, nodes.Capture, nodes.IfChanged)
@@ -36,12 +40,20 @@ class LimitedEnvironment(Environment):
         self.filters = {name: _limited(name, function) for name, function in self.filters.items()}
 
 
+def _as_text(value: Any) -> Any:
+    """Lists, objects and booleans as a template writes them; Liquid's filters would take Python's way of writing."""
+    return text_of(value) if isinstance(value, (list, tuple, dict, range, bool)) else value
+
+
 def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The filter, refusing a result that is too large to go on with, and arguments that would make one."""
     guard = filters.GUARDS.get(name)
+    takes_text = getattr(function, "__code__", None) is _TAKES_TEXT
 
     @wraps(function)
     def limited(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if takes_text:
+            value, args = _as_text(value), tuple(map(_as_text, args))
         if guard is not None and guard(value, *args) > limits.OUTPUT:
             raise FilterValueError(f"{name}: the result would be over {limits.OUTPUT} characters", token=None)
         result = function(value, *args, **kwargs)

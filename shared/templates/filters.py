@@ -10,17 +10,16 @@ from liquid import RenderContext
 from liquid.exceptions import FilterArgumentError, FilterValueError
 from liquid.filter import with_context
 
-from shared import jsontext
 from shared.templates import dates, limits, search
 from shared.templates.context import Context
 from shared.templates.markup import without_tags
 from shared.templates.regexes import compiled
-from shared.templates.values import JsonText, json_value, text_of
+from shared.templates.values import JsonText, json_text, json_value, text_of
 
 
 def json(value: Any) -> str:
     """``{{ n1.items | json }}``: the value as JSON text."""
-    return JsonText(jsontext.encode(json_value(value)))
+    return JsonText(json_text(value))
 
 
 def b64(value: Any) -> str:

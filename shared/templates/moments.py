@@ -39,11 +39,14 @@ _SHIFT: Final = re.compile(
 _NEAR: Final[Mapping[str, int]] = {"today": 0, "midnight": 0, "tomorrow": 1, "yesterday": -1}
 
 
+#: Characters of the name of a zone. The longest there is has 32; zoneinfo recurses through the parts of a path.
+_LONGEST_ZONE: Final = 64
+
+
 class MomentError(ValueError):
     """What should be a moment, a unit or a zone is none; the text says why."""
 
 
-@lru_cache(maxsize=64)
 def zone(name: str) -> ZoneInfo:
     """The time zone of an IANA name.
 
@@ -51,9 +54,14 @@ def zone(name: str) -> ZoneInfo:
         MomentError: if there is none.
     """
     try:
-        return ZoneInfo(name)
+        return _zone(name if len(name) <= _LONGEST_ZONE else "")
     except (KeyError, OSError, ValueError) as error:
         raise MomentError(f"{name[:60]!r} is no time zone; legal: an IANA name such as UTC or Europe/Berlin") from error
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
 
 
 def read(value: Any, now: Callable[[], datetime], assumed: tzinfo = UTC) -> datetime:

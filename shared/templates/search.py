@@ -133,15 +133,16 @@ def _weight(value: Any, most: int) -> int:
     pending = [value]
     while pending:
         each = pending.pop()
-        total += _VALUE + (len(each) if isinstance(each, (str, list)) else 0)
+        kind = type(each)  # of JSON alone: `isinstance` takes twice as long
+        total += _VALUE + (len(each) if kind is list or kind is str else 0)
         if total > most:
             raise PathError(f"it would make more than {most} characters")
-        if isinstance(each, list):
+        if kind is list:
             pending.extend(each)
-        elif isinstance(each, dict):
+        elif kind is dict:
             total += sum(map(len, each))
             pending.extend(each.values())
-        elif isinstance(each, float) and not isfinite(each):
+        elif kind is float and not isfinite(each):
             raise PathError(f"it gives {each}, which is no JSON number")
     return total
 

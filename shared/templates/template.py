@@ -17,10 +17,12 @@ from shared.templates.environment import ENVIRONMENT
 from shared.templates.errors import TemplateError, TemplateSyntaxError, UndefinedNameError
 from shared.templates.secrets import NOTHING, VAULT, vault_use
 from shared.templates.syntax import check_source, explained
-from shared.templates.values import json_value
+from shared.templates.values import limited_value
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: Characters of a template that is kept once it is parsed: it takes some 50 times as many bytes.
+_KEPT: Final = 2_048
 _TOO_DEEP: Final = "the template nests too deep"
 
 
@@ -104,7 +106,7 @@ class Template:
     def _evaluate(self, scope: Scope) -> Any:
         allowance.look()
         context = Context(self._bound, scope)
-        return json_value(self._expression.evaluate(context)) if self._expression is not None else None
+        return limited_value(self._expression.evaluate(context)) if self._expression is not None else None
 
     def _write(self, scope: Scope, buffer: TextBuffer, exposed: list[str] | None = None) -> str:
         allowance.look()
@@ -114,13 +116,21 @@ class Template:
         return buffer.getvalue()
 
 
-@lru_cache(maxsize=4096)
 def parse(source: str) -> Template:
-    """The template of a text, parsed once and kept.
+    """The template of a text, parsed once and kept; a long one is parsed each time, or few of them would fill memory.
 
     Raises:
         TemplateSyntaxError: if it is no template.
     """
+    return _kept(source) if len(source) <= _KEPT else _parsed(source)
+
+
+@lru_cache(maxsize=4096)
+def _kept(source: str) -> Template:
+    return _parsed(source)
+
+
+def _parsed(source: str) -> Template:
     check_source(source)
     try:
         return Template(ENVIRONMENT.from_string(source))

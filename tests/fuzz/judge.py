@@ -20,8 +20,10 @@ CANARY: Final = "canary-4f1d9a7e"
 _OBJECT: Final = re.compile(
     r"<(?:class|function|module|built-in|bound|generator|frame|code)\b|\bobject at 0x|<liquid\.|Undefined\("
 )
-#: What even well-behaved filters make Python do: time zones are files, codecs are modules.
-_HARMLESS: Final = re.compile(r"zoneinfo|tzdata|encodings|idna|_strptime|/lib/python|site-packages|importlib|\.pyc?$")
+#: What even well-behaved nodes make Python do: time zones are files, codecs are modules, extras are looked for.
+_HARMLESS: Final = re.compile(
+    r"^os\.listdir|zoneinfo|tzdata|encodings|idna|_strptime|/lib/python|site-packages|importlib|\.pyc?$"
+)
 _WATCHED: Final = ("open", "import", "exec", "compile", "os.", "subprocess.", "socket.", "ctypes.", "shutil.", "pty.")
 
 

@@ -68,6 +68,54 @@ def test_no_number_is_infinite() -> None:
         compile_node("n", "json_parser", {"input": "{{ a }}"}).run({"a": "1e400"})
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ l | upcase }}", '["A",NULL,TRUE]'),
+        ("{{ 'x' | append: l }}", 'x["a",null,true]'),
+        ("{{ o | replace: '1', '2' }}", '{"k":2}'),
+        ("{{ t | upcase }}{{ t | append: t }}", "TRUEtruetrue"),
+        ("{{ l | split: ',' | size }}", "3"),
+        ("{{ m | map: 'k' | json }}", "[1,null]"),
+    ],
+)
+def test_text_filters_take_json(source: str, text: str) -> None:
+    """Lists, objects and booleans stand in text as everywhere in templates, never as Python writes them."""
+    scope = {"l": ["a", None, True], "o": {"k": 1}, "t": True, "m": [{"k": 1}, {}]}
+    assert parse(source).text(scope) == text
+
+
+def test_values_are_measured_before_anything_is_made_of_them() -> None:
+    """What holds the same text many times takes no memory until it is written down, and then it is not."""
+    double = "{% for i in (1..14) %}{% assign l = l | concat: l %}{% endfor %}"
+    began = time.thread_time()
+    for source in (f"{double}{{{{ l }}}}", f"{double}{{{{ l | json }}}}", f"{double}{{{{ l | upcase }}}}"):
+        with pytest.raises(TemplateError, match="over 1048576"):
+            parse(source).text({"l": ["x" * 100_000]})
+    node = compile_node("n", "data_mapper", {"mapping": {f"k{number}": "{{ a.l }}" for number in range(100)}})
+    with pytest.raises(StepFailedError) as caught:
+        node.run({"a": {"l": ["x" * 1_000_000]}})
+    assert caught.value.code == "output_too_large"
+    assert time.thread_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("component", "data"),
+    [
+        ("scheduled_trigger", {"schedule_type": "</style " * 200_000}),
+        ("date_condition", {"input": "a", "operator": "before", "value": "b", "timezone": "a/" * 500_000}),
+        ("text_transform", {"template": "{{ a | " + "x" * 200_000 + " }}"}),
+    ],
+)
+def test_long_names_are_cut_before_they_are_compared(component: str, data: dict[str, Any]) -> None:
+    """A megabyte where a name should be is refused at once, in a message of a readable length."""
+    began = time.thread_time()
+    found = default_registry().check(component, data, "d")[0]
+    assert found
+    assert all(len(fault.message) < 600 for fault in found)
+    assert time.thread_time() - began < 0.2
+
+
 def test_errors_name_no_class_of_python() -> None:
     """An author reads what is wrong with a number, not how Python calls that."""
     with pytest.raises(TemplateError) as caught:
