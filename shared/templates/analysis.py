@@ -7,7 +7,9 @@ from typing import Final
 
 from liquid import BoundTemplate, RenderContext
 from liquid.ast import Node
+from liquid.builtin.content import ContentNode
 from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.builtin.output import OutputNode
 from liquid.expression import Expression
 
 from shared.templates.errors import TemplateSyntaxError
@@ -33,6 +35,14 @@ def paths(bound: BoundTemplate) -> Iterator[Sequence[object]]:
     """The paths that a template looks up in the scope: names, indices, and lists for what it computes."""
     for variable in chain.from_iterable(bound.analyze().globals.values()):
         yield variable.segments
+
+
+def is_bound(bound: BoundTemplate, name: str) -> bool:
+    """Whether a tag gives a meaning of its own to a name: assigned, captured, counted, or that of a loop's items."""
+    if all(isinstance(node, (ContentNode, OutputNode)) for node in bound.nodes):
+        return False
+    found = bound.analyze()
+    return name in found.locals or len(found.variables.get(name, ())) > len(found.globals.get(name, ()))
 
 
 def check_filters(bound: BoundTemplate) -> None:

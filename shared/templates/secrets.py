@@ -12,17 +12,18 @@ from liquid.ast import Node
 from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.expression import Expression
 
-from shared.templates.analysis import paths, with_parts
+from shared.templates.analysis import is_bound, paths, with_parts
 from shared.templates.buffers import TextBuffer
 from shared.templates.context import Context
 from shared.templates.nodes import PlainCaptureNode, ValueNode
-from shared.templates.values import text_of
+from shared.templates.values import json_value, text_of
 
 VAULT: Final = "vault"
 #: Filters whose results do not tell what they were made of.
 _DIGESTS: Final = frozenset({"hmac_sha256"})
 _PATH_RULE: Final = 'write {{ vault.name }} or {{ vault["a name"] }}'
 _PLACE_RULE: Final = "a value of the vault is written out by {{ }} alone: no tag may read or keep it"
+_NAME_RULE: Final = '"vault" is the vault everywhere: no tag may give that name to something else'
 
 
 class VaultUse(NamedTuple):
@@ -49,7 +50,7 @@ class SecretNode(ValueNode):
         value = self.expression.evaluate(context)
         exposed = cast(Context, context).exposed
         if exposed is not None and not _is_digest(self.expression):
-            exposed.append(text_of(value))
+            exposed += (text_of(value), *_texts_in(json_value(value)))
         return cast(TextBuffer, buffer).write_value(value)
 
 
@@ -62,6 +63,8 @@ def vault_use(bound: BoundTemplate) -> VaultUse:
             names.add(path[1])
         elif path[0] == VAULT:
             faults.add(_PATH_RULE)
+    if is_bound(bound, VAULT):
+        faults.add(_NAME_RULE)
     context = RenderContext(bound)
     faults.update(fault for node in bound.nodes for fault in _mark(node, context, captured=False))
     return VaultUse(frozenset(names), tuple(sorted(faults)))
@@ -82,5 +85,21 @@ def _reads(expression: Expression) -> bool:
 
 
 def _is_digest(expression: Any) -> bool:
+    """Whether what an expression gives was made by a digest, and nothing of the vault was put to it behind that."""
     filters = expression.filters if isinstance(expression, FilteredExpression) else None
-    return any(each.name in _DIGESTS for each in filters or ())
+    for each in reversed(filters or ()):
+        if each.name in _DIGESTS:
+            return True
+        if any(map(_reads, each.children())):
+            return False
+    return False
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """The texts of a list or an object, which others give back one by one."""
+    parts = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else ()
+    for part in parts:
+        if isinstance(part, (list, dict)):
+            yield from _texts_in(part)
+        else:
+            yield text_of(part)

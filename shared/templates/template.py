@@ -9,7 +9,7 @@ from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 
 from shared import jsontext
 from shared.templates import allowance, limits
-from shared.templates.analysis import check_filters, keep_ranges_small, only_expression, paths, roots
+from shared.templates.analysis import check_filters, is_bound, keep_ranges_small, only_expression, paths, roots
 from shared.templates.buffers import JsonBuffer, TextBuffer
 from shared.templates.context import Context
 from shared.templates.direct import Pieces, Scope, joined, pieces_of, pieces_of_json, value_of
@@ -44,7 +44,7 @@ class Template:
         keep_ranges_small(bound)
         self._bound = bound
         self.roots = roots(bound)
-        self.vault = vault_use(bound) if VAULT in self.roots else NOTHING
+        self.vault = vault_use(bound) if VAULT in self.roots or is_bound(bound, VAULT) else NOTHING
         self._expression = only_expression(bound)
         self._pieces = pieces = pieces_of(bound)
         self._json = None if pieces is None else pieces_of_json(pieces)
