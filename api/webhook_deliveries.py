@@ -2,7 +2,8 @@
 
 What made a run is the run's own row and costs nothing here. Nobody waits for what is kept here; a database that stays
 away loses it, as it does what is over the bounds. The bounds are for strangers who know a URL: a webhook's requests are
-kept whole up to so many bytes, then without body and headers, then only counted.
+kept whole up to so many bytes, then without body and headers, then only counted. Secrets that the webhook's signatures
+are made with are blanked in them.
 """
 
 import asyncio
@@ -17,11 +18,13 @@ from api.buckets import Buckets
 from api.moments import stamp
 from api.webhook_payload import as_base64, compose, in_full
 from api.webhook_targets import Hook
+from shared import jsontext
 from shared.batcher import Batcher
 from shared.db import Clock
 from shared.errors import EdgewiseError
 from shared.ids import Mint
 from shared.metrics import DELIVERIES_DROPPED
+from shared.redaction import Redactor
 from shared.store import deliveries
 from shared.store.deliveries import Refused
 
@@ -87,18 +90,33 @@ class DeliveryLog:
         size = 2 * len(body or b"") + 2 * sum(len(name) + len(value) for name, value in request.raw_headers)
         if self._bytes.take(hook.id, size * _DAY / _BYTES_A_DAY, _BYTES * _DAY / _BYTES_A_DAY):
             return None, False
-        received_at = stamp(self._clock.now())
-        secret = "" if hook.rules.signature is None else hook.rules.signature.header
-        if body is None:
-            return in_full(request, "null", received_at, secret_header=secret), False
-        try:
-            return await compose(request, body, received_at, secret_header=secret), True
-        except EdgewiseError:
-            return in_full(request, as_base64(body), received_at, secret_header=secret), False
+        text, whole = await _composed(hook, request, body, stamp(self._clock.now()))
+        # In a thread: a body may be long, and so may a secret.
+        return (await asyncio.to_thread(_blanked, text, hook.secrets) if hook.secrets else text), whole
 
     async def _flush(self, rows: Sequence[Refused], uncertain: bool) -> Sequence[None]:  # noqa: ARG002 — see Batcher
         await deliveries.add(self._pool, rows)
         return [None] * len(rows)
+
+
+async def _composed(hook: Hook, request: web.Request, body: bytes | None, received_at: str) -> tuple[str, bool]:
+    header = "" if hook.rules.signature is None else hook.rules.signature.header
+    if body is None:
+        return in_full(request, "null", received_at, secret_header=header), False
+    try:
+        return await compose(request, body, received_at, secret_header=header), True
+    except EdgewiseError:
+        return in_full(request, as_base64(body), received_at, secret_header=header), False
+
+
+def _blanked(text: str, secrets: Sequence[str]) -> str:
+    """The JSON text without secrets; where none stands in it, it stays as the caller wrote it."""
+    redactor = Redactor(secrets)
+    if "\\" not in text and redactor.text(text) == text:
+        return text
+    value = jsontext.decode(text)
+    cleaned = redactor.value(value)
+    return text if cleaned == value else jsontext.encode(cleaned)
 
 
 def _count_lost(kept: "asyncio.Future[None]") -> None:

@@ -1,7 +1,10 @@
 """What came to webhooks, and replaying it: over HTTP, against a real database, with a scheduler's duty beside it."""
 
 import asyncio
+import base64
+import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -65,6 +68,41 @@ async def test_every_request_is_listed_with_what_became_of_it(api: ApiClient) ->
     assert one.json == rows[-1]
     assert [row["outcome"] for row in await listed(api, made, outcome="unsigned")] == ["unsigned"]
     assert [row["outcome"] for row in await listed(api, made, outcome="accepted")] == ["accepted"]
+
+
+async def test_the_secret_of_signatures_is_kept_in_no_request_that_made_no_run(api: ApiClient) -> None:
+    """Sent along by mistake, in the query, a header and the body, escaped and coded; the rest is as it was sent.
+
+    What an accepted request says is its run's `trigger_payload`, which is the caller's own.
+    """
+    await keep_secret(api, "the-item", SECRET)
+    made, path = await hook(api, signature={"scheme": "github", "secret": "the-item"}, handshake="microsoft_graph")
+    escaped = json.dumps(SECRET).replace("G", "\\u0047")
+    coded = base64.b64encode(SECRET.encode()).decode()
+    body = f'{{"a": {escaped}, "b": ["{coded}", 1.50], "{SECRET}": 1}}'.encode()
+    path += f"?q={quote(SECRET)}"
+    good = {"X-Hub-Signature-256": github(body), "X-GitHub-Delivery": "d-1", "X-Note": SECRET}
+    answers = [
+        await send(api, path, body, **good),
+        await send(api, path, body, **good),
+        await send(api, path, body, **{**good, "X-Hub-Signature-256": github(b"{}")}),
+        await send(api, path, b"{" + body, **{**good, "X-Hub-Signature-256": github(b"{" + body)}),
+        await send(api, f"{path}&validationToken=t", b"", **good),
+        await send(api, path, b'{"plain": 1.50}', **{"X-Hub-Signature-256": "sha256=0"}),
+    ]
+    assert [answer.status for answer in answers] == [202, 202, 401, 400, 200, 401]
+    rows = await listed(api, made)
+    kept = [row["request"] for row in rows if row["outcome"] in {"repeated", "unsigned"}]
+    assert sorted(json.dumps(request["webhook_payload"]) for request in kept) == sorted(
+        [json.dumps({"a": "[redacted]", "b": ["[redacted]", 1.5], "[redacted]": 1})] * 2 + [json.dumps({"plain": 1.5})]
+    )
+    assert {request["headers"].get("x-note") for request in kept} == {"[redacted]", None}
+    assert all(request["query"] == {"q": "[redacted]"} for request in kept)
+    requests = {row["outcome"]: json.dumps(row["request"]) for row in rows}
+    assert SECRET in requests.pop("accepted")
+    assert set(requests) == {"repeated", "unsigned", "invalid", "handshake"}
+    assert not [why for why, request in requests.items() if SECRET in request or coded in request]
+    assert "[redacted]" in requests["handshake"]
 
 
 async def test_pages_hold_each_delivery_once(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
