@@ -1,4 +1,4 @@
-"""From a webhook token to its workflow and what that asks of requests, remembered for a second.
+"""From a webhook token to its workflow and what that asks of requests, remembered for a second, the look-up included.
 
 What is remembered may be stale: the ingest checks token and activity again when it stores the run. Look-ups that come
 while one is under way wait for the next, which is one statement for all of them: a flood of tokens that nobody has
@@ -6,6 +6,8 @@ costs one connection.
 """
 
 import asyncio
+import time
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -23,6 +25,7 @@ from shared.store.workflows import Webhook
 from shared.vault import KeyRing, VaultError
 
 _log = get(__name__)
+#: Seconds from the begin of a look-up: what the database says may be as old as the question.
 _REMEMBERED: Final = 1.0
 _SIZE: Final = 16_384
 #: Tokens of one look-up.
@@ -48,14 +51,23 @@ class Hook(NamedTuple):
 
 
 class WebhookTargets:
-    """Looks tokens up."""
+    """Looks tokens up.
 
-    def __init__(self, pool: asyncpg.Pool, keys: KeyRing) -> None:
+    Args:
+        pool: where they are looked up.
+        keys: that decrypt the secrets of signatures.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, keys: KeyRing, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._keys = keys
-        self._known: BoundedCache[bytes, Hook] = BoundedCache(_SIZE, _REMEMBERED)
+        self._clock = clock
+        self._known: BoundedCache[bytes, Hook] = BoundedCache(_SIZE, _REMEMBERED, clock)
         # Only tokens that no workflow has or had: such a one is never given out later, it would have to be guessed.
-        self._unknown: BoundedCache[bytes, bool] = BoundedCache(_SIZE, _REMEMBERED)
+        self._unknown: BoundedCache[bytes, bool] = BoundedCache(_SIZE, _REMEMBERED, clock)
+        # Changed in this process since the look-up that is under way began: what that finds may be of before.
+        self._changed: set[bytes] = set()
         self._wanted: dict[bytes, asyncio.Future[Hook]] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -67,6 +79,8 @@ class WebhookTargets:
         """Look a token up again when it comes next; it was changed in this process."""
         if token_hash is not None:
             self._known.drop(token_hash)
+            if self._looking is not None:
+                self._changed.add(token_hash)
 
     async def find(self, token: str, token_hash: bytes) -> Hook:
         """The webhook that a token belongs to, active or not.
@@ -114,16 +128,19 @@ class WebhookTargets:
 
     async def _look_up(self, hashes: list[bytes]) -> dict[bytes, Hook | EdgewiseError]:
         found: dict[bytes, Hook | EdgewiseError] = {}
+        began = self._clock()
+        self._changed.clear()
         async with reading(self._pool) as connection:
             rows = await workflows.by_tokens(connection, hashes)
             for row in rows:
                 if row.trigger_component == TRIGGER_COMPONENT:
                     found[row.token_hash] = await self._hook(connection, row)
+        left = _REMEMBERED - (self._clock() - began)
         for token_hash in set(hashes).difference(row.token_hash for row in rows):
-            self._unknown.put(token_hash, value=True)
+            self._unknown.put(token_hash, value=True, seconds=left)
         for token_hash, hook in found.items():
-            if isinstance(hook, Hook) and hook.is_active:
-                self._known.put(token_hash, hook)
+            if isinstance(hook, Hook) and hook.is_active and token_hash not in self._changed:
+                self._known.put(token_hash, hook, seconds=left)
         return found
 
     async def _hook(self, connection: Connection, row: Webhook) -> Hook | EdgewiseError:

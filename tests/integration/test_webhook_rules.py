@@ -326,6 +326,42 @@ async def test_rules_that_are_changed_count_at_once_here(make_api: Any) -> None:
             pass
 
 
+async def test_what_is_remembered_is_no_older_than_a_second(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of the look-up counts, and what is changed here while one is under way is not remembered."""
+    _, path = await hook(api)
+    token = path.rpartition("/")[2]
+    token_hash = webhook_targets.hash_token(token)
+    now, takes = [100.0], [0.4]
+    services = api.api.services
+    targets = webhook_targets.WebhookTargets(services.pool, services.keys, lambda: now[0])
+    known = webhook_targets.workflows.by_tokens
+    changed: list[bytes] = []
+
+    async def by_tokens(connection: Any, hashes: Any) -> Any:
+        rows = await known(connection, hashes)
+        now[0] += takes[0]
+        for each in changed:
+            targets.forget(each)
+        return rows
+
+    monkeypatch.setattr(webhook_targets.workflows, "by_tokens", by_tokens)
+    found = await targets.find(token, token_hash)
+    assert targets.remembered(token_hash) == found
+    now[0] = 100.99
+    assert targets.remembered(token_hash) == found
+    now[0] = 101.0
+    assert targets.remembered(token_hash) is None
+    changed.append(token_hash)
+    assert await targets.find(token, token_hash) == found
+    assert targets.remembered(token_hash) is None
+    changed.clear()
+    takes[0] = 1.0
+    assert await targets.find(token, token_hash) == found
+    assert targets.remembered(token_hash) is None
+    takes[0] = 0.4
+    assert await targets.find(token, token_hash) == targets.remembered(token_hash)
+
+
 async def test_unknown_tokens_cost_few_queries(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that nobody has share look-ups and are remembered; a token that is given out works at once."""
     looked: list[int] = []
