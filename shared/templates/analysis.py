@@ -12,6 +12,7 @@ from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.builtin.output import OutputNode
 from liquid.expression import Expression
 
+from shared.templates.arguments import check_arguments
 from shared.templates.errors import TemplateSyntaxError
 from shared.templates.nodes import SmallRange, ValueNode
 
@@ -46,10 +47,10 @@ def is_bound(bound: BoundTemplate, name: str) -> bool:
 
 
 def check_filters(bound: BoundTemplate) -> None:
-    """Refuse filters that do not exist.
+    """Refuse filters that do not exist, and arguments that they do not take.
 
     Raises:
-        TemplateSyntaxError: naming the first of them and the nearest that does.
+        TemplateSyntaxError: naming the first of them, and the nearest filter or keyword that there is.
     """
     legal = sorted(bound.env.filters)
     for name in bound.analyze().filters:
@@ -57,6 +58,8 @@ def check_filters(bound: BoundTemplate) -> None:
             near = get_close_matches(name[:_SHOWN], legal, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             raise TemplateSyntaxError(f'there is no filter "{name[:_SHOWN]}"{hint}')
+    context = RenderContext(bound)
+    check_arguments(bound, chain.from_iterable(_expressions(node, context) for node in bound.nodes))
 
 
 def _root(segments: Sequence[object]) -> str:

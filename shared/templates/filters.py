@@ -91,8 +91,16 @@ def _utf8(value: Any) -> bytes:
 
 
 @with_context
-def _date(value: Any, form: Any = "%Y-%m-%dT%H:%M:%SZ", zone: Any = "UTC", *, context: RenderContext) -> str:
-    return dates.date(value, text_of(form), text_of(zone), run=context.scope.get("run"))
+def _date(
+    value: Any,
+    form: Any = "%Y-%m-%dT%H:%M:%SZ",
+    zone: Any = "UTC",
+    *,
+    context: RenderContext,
+    timezone: Any = None,
+) -> str:
+    name = text_of(zone if timezone is None else timezone)
+    return dates.date(value, text_of(form), name, run=context.scope.get("run"))
 
 
 @with_context

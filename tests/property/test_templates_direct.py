@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.templates import TemplateError, parse
+from shared.templates.arguments import taken_by
 from shared.templates.environment import ENVIRONMENT
 from shared.templates.limits import OUTPUT
 from shared.templates.template import Template
@@ -20,10 +21,22 @@ values = st.recursive(
 known = ["n1", "n1.v", "n1.w.x", "n1.l[0]", "n1.l[-1].x", "n1.l[9]", "n1.l.size", "n1.l.first", "nodes['n1'].v"]
 paths = st.sampled_from([*known, "n1.v.y", "n1[n1.k]", "skipped", "skipped.x", "n1.no", "no.x"])
 literals = st.sampled_from(['"v"', "'a b'", "0", "2", "-1", "1.5", "true", "false", "nil", "(1..3)"])
-arguments = st.lists(paths | literals | literals.map(lambda value: f"allow_false: {value}"), max_size=2)
-filters = st.tuples(st.sampled_from(sorted(ENVIRONMENT.filters)), arguments).map(
-    lambda pair: f"{pair[0]}: {', '.join(pair[1])}" if pair[1] else pair[0]
-)
+
+
+def _called(name: str) -> st.SearchStrategy[str]:
+    """A filter with arguments that it takes."""
+    taken = taken_by(ENVIRONMENT.filters[name])
+    placed = st.lists(paths | literals, min_size=taken.least, max_size=2 if taken.most is None else taken.most)
+    named = [literals.map(lambda value, keyword=each: f"{keyword}: {value}") for each in taken.keywords]
+    more = st.lists(st.one_of(named), max_size=1) if named else st.just([])
+    return (
+        st.tuples(placed, more)
+        .map(lambda parts: [*parts[0], *parts[1]])
+        .map(lambda arguments: f"{name}: {', '.join(arguments)}" if arguments else name)
+    )
+
+
+filters = st.sampled_from(sorted(ENVIRONMENT.filters)).flatmap(_called)
 expressions = st.tuples(paths | literals, st.lists(filters, max_size=3)).map(
     lambda pair: f"{{{{ {' | '.join((pair[0], *pair[1]))} }}}}"
 )

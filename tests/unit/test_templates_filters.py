@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from shared.ids import Prefix, encode, uuid7
-from shared.templates import TemplateError, parse
+from shared.templates import TemplateError, TemplateSyntaxError, parse
+from shared.templates.arguments import taken_by
 from shared.templates.dateforms import writer
+from shared.templates.environment import ENVIRONMENT
 from shared.templates.regexes import RegexError, compiled, from_slashes
 
 SCOPE: dict[str, Any] = {
@@ -50,6 +52,8 @@ def test_filters(source: str, value: Any) -> None:
         ("{{ '2025-07-01 12:00' | carbon_date: 'c', 'America/New_York' }}", "2025-07-01T12:00:00-04:00"),
         ("{{ 1761912000 | carbon_date: 'date' }}", "2025-10-31"),
         ("{{ '2025-07-01T12:00:00Z' | date: '%H:%M %Z', 'Asia/Tokyo' }}", "21:00 JST"),
+        ("{{ '2025-07-01T12:00:00Z' | date: '%H:%M %Z', timezone: 'Asia/Tokyo' }}", "21:00 JST"),
+        ("{{ '2025-07-01T12:00:00Z' | date: timezone: 'Asia/Tokyo' }}", "2025-07-01T21:00:00Z"),
     ],
 )
 def test_carbon_date(source: str, value: str) -> None:
@@ -188,3 +192,42 @@ def test_expressions_between_slashes() -> None:
 def test_a_format_is_read_once() -> None:
     """The same format gives the same writer, parsed once."""
     assert writer("d.m.Y H:i, only once") is writer("d.m.Y H:i, only once")
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        (
+            "{{ x | date: '%d', timezon: 'UTC' }}",
+            'the filter "date" has no keyword "timezon"; legal: timezone; did you mean',
+        ),
+        ("{{ x | carbon_date: 'c', zone: 'UTC' }}", 'the filter "carbon_date" has no keyword "zone"; legal: timezone'),
+        ("{{ x | json: indent: 2 }}", 'the filter "json" has no keyword "indent"; it has none'),
+        ("{{ x | replace: 'a', sub: 'b' }}", 'the filter "replace" has no keyword "sub"; it has none'),
+        ("{{ x | jmespath: 'a', context: 1 }}", 'the filter "jmespath" has no keyword "context"; it has none'),
+        ("{{ x | escape: environment: 1 }}", 'the filter "escape" has no keyword "environment"; it has none'),
+        ("{{ x | upcase: 1 }}", 'the filter "upcase" takes no arguments, not 1'),
+        ("{{ x | jmespath }}", 'the filter "jmespath" takes 1 argument, not 0'),
+        ("{{ x | hmac_sha256: 'a', 'hex', 'b' }}", 'the filter "hmac_sha256" takes 1 to 2 arguments, not 3'),
+        ("{{ x | default: 1, 2 }}", 'the filter "default" takes at most 1 argument, not 2'),
+        ("{{ x | carbon_condition }}", 'the filter "carbon_condition" takes at least 1 argument, not 0'),
+        ("{% if y %}{% assign z = x | upcase: 1 %}{% endif %}", 'the filter "upcase" takes no arguments, not 1'),
+        ("{% for a in b %}{% echo a | upcase | plus %}{% endfor %}", 'the filter "plus" takes 1 argument, not 0'),
+    ],
+)
+def test_arguments_are_checked_when_saved(source: str, fault: str) -> None:
+    """Arguments that a filter does not take are told when the template is read, wherever it stands."""
+    with pytest.raises(TemplateSyntaxError) as caught:
+        parse(source)
+    assert str(caught.value).startswith(fault)
+
+
+def test_every_filter_says_what_it_takes() -> None:
+    """Each filter, Liquid's own too, refuses one argument more than it takes, and a keyword that none has."""
+    for name, function in ENVIRONMENT.filters.items():
+        most = taken_by(function).most
+        if most is not None:
+            with pytest.raises(TemplateSyntaxError, match=f'"{name}" takes'):
+                parse(f"{{{{ x | {name}: {', '.join(['1'] * (most + 1))} }}}}")
+        with pytest.raises(TemplateSyntaxError, match=f'"{name}" has no keyword "val"'):
+            parse(f"{{{{ x | {name}: val: 1 }}}}")
