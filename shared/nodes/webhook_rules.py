@@ -25,8 +25,16 @@ _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; 
 _NO_BODY: Final = (204, 205)
 #: Fields of parts in which templates may stand, or what looks like one.
 _TEMPLATED: Final = ("signature.secret", "response.body")
+#: How signatures are written, for messages.
+_SHORT: Final = '"signature": "github", "secret": "<name of a vault item>"'
+_HMAC: Final = '{"scheme": "hmac", "secret": "<name of a vault item>", "header": "X-Signature"}'
 #: Fields that only generic signatures have.
 _OF_HMAC: Final = ("header", "algorithm", "encoding", "prefix")
+
+
+Scheme = Literal["github", "stripe", "slack", "standard_webhooks", "hmac"]
+SecretName = Annotated[str, Meta(min_length=3, max_length=100)]
+PerSecond = Annotated[float, Meta(ge=0.001, le=100_000)]
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,8 +46,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         header, algorithm, encoding, prefix: of `hmac`: where the signature of the body stands, and how.
     """
 
-    scheme: Literal["github", "stripe", "slack", "standard_webhooks", "hmac"]
-    secret: Annotated[str, Meta(min_length=3, max_length=100)]
+    scheme: Scheme
+    secret: SecretName
     tolerance: Annotated[int, Meta(ge=1, le=86_400)] = 300
     header: Annotated[str, Meta(max_length=100)] = ""
     algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
@@ -60,7 +68,7 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         burst: at once, after a while without any; by default what comes in one second.
     """
 
-    per_second: Annotated[float, Meta(ge=0.001, le=100_000)]
+    per_second: PerSecond
     burst: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
     @property
@@ -77,24 +85,48 @@ class Response(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     content_type: Annotated[str, Meta(max_length=100)] | None = None
 
 
-class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Configuration of a webhook trigger.
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is written as it is kept.
 
     Attributes:
-        signature: how requests must be signed; None for no signature.
         dedupe: whether a repeat is known by one of `DEDUPE_HEADERS`, or a template whose text makes it one.
-        rate_limit: None for none.
         allowed_ips: addresses and ranges that requests may come from; empty for any.
         response: None for 202 with the run's id.
         handshake: whose question for the URL's owner is answered; that of Slack goes with its signature.
     """
 
-    signature: Signature | None = None
     dedupe: bool | Annotated[str, Meta(max_length=10_000)] = True
-    rate_limit: RateLimit | None = None
     allowed_ips: Annotated[list[str], Meta(max_length=200)] | None = None
     response: Response | None = None
     handshake: Literal["slack", "microsoft_graph"] | None = None
+
+
+class Rules(_Asked, frozen=True, forbid_unknown_fields=True):
+    """What a version keeps of a webhook trigger.
+
+    Attributes:
+        signature: how requests must be signed; None for no signature.
+        rate_limit: None for none.
+    """
+
+    signature: Signature | None = None
+    rate_limit: RateLimit | None = None
+
+
+class Written(_Asked, frozen=True, forbid_unknown_fields=True):
+    """Configuration of a webhook trigger.
+
+    Attributes:
+        signature: how requests must be signed, or the name of the scheme, with `secret` beside it; None for no
+            signature.
+        secret: with the name of a scheme as `signature`: the name of the vault item that holds the secret, or
+            ``{{ vault.name }}``.
+        rate_limit: how many requests are taken, or a number of them per second; None for no limit.
+    """
+
+    signature: Signature | Scheme | None = None
+    secret: SecretName | None = None
+    rate_limit: RateLimit | PerSecond | None = None
 
 
 def secret_name(text: str) -> str:
@@ -104,9 +136,21 @@ def secret_name(text: str) -> str:
 
 
 def stored(data: Mapping[str, Any]) -> str | None:
-    """The rules among a node's ``data`` as JSON text; None if there are none."""
+    """The rules among a node's ``data`` as JSON text, short forms written out; None if there are none."""
     given = {name: data[name] for name in Rules.__struct_fields__ if data.get(name) is not None}
+    if isinstance(given.get("signature"), str):
+        given["signature"] = {"scheme": given["signature"], "secret": data["secret"]}
+    if isinstance(given.get("rate_limit"), (int, float)):
+        given["rate_limit"] = {"per_second": given["rate_limit"]}
     return jsontext.encode(given) if given else None
+
+
+def secret_of(data: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Where the name of the vault item stands that signatures are checked with, and the name; None if there is none."""
+    signature = data.get("signature")
+    if isinstance(signature, str):
+        return "secret", secret_name(data["secret"])
+    return None if signature is None else ("signature.secret", secret_name(signature["secret"]))
 
 
 def replayed(request: str, delivery_id: UUID) -> str:
@@ -134,22 +178,45 @@ def _premature(value: Any, part: str) -> Iterator[tuple[str, str]]:
 
 def _signature_faults(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     signature = data.get("signature")
-    handshake = data.get("handshake")
-    scheme = signature.get("scheme") if isinstance(signature, dict) else None
+    scheme = signature.get("scheme") if isinstance(signature, dict) else signature
+    yield from _handshake_faults(data.get("handshake"), scheme)
+    if isinstance(signature, str):
+        yield from _short_faults(signature, data.get("secret"))
+    elif data.get("secret") is not None:
+        yield "secret", f"It goes with the name of a scheme as signature: {_SHORT}."
+    if isinstance(signature, dict):
+        yield from _long_faults(signature)
+
+
+def _handshake_faults(handshake: Any, scheme: Any) -> Iterator[tuple[str, str]]:
     if handshake == "slack" and scheme != "slack":
         yield "handshake", "Slack's challenge is answered only when its signature is checked: set signature to slack's."
     if handshake not in (None, "slack", "microsoft_graph"):
         yield "handshake", f'It must be "slack" or "microsoft_graph", not {shown(handshake)}.'
-    if not isinstance(signature, dict):
-        return
+
+
+def _short_faults(scheme: str, secret: Any) -> Iterator[tuple[str, str]]:
+    """Of a signature that is the name of a scheme."""
+    if scheme == "hmac":
+        yield "signature", f"hmac needs more than its name: {_HMAC}."
+    elif secret is None and "{{" not in scheme:
+        yield "secret", f"{shown(scheme)} needs the name of the vault item that holds its secret: {_SHORT}."
+    yield from _secret_faults(secret, "secret")
+
+
+def _long_faults(signature: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    scheme = signature.get("scheme")
     if scheme == "hmac" and not _HEADER.fullmatch(str(signature.get("header", ""))):
         yield "signature.header", "hmac needs the name of the header that the signature stands in."
     for name in _OF_HMAC:
         if scheme != "hmac" and name in signature:
             yield f"signature.{name}", f"{shown(scheme)} says this by itself; only hmac takes it."
-    secret = signature.get("secret")
+    yield from _secret_faults(signature.get("secret"), "signature.secret")
+
+
+def _secret_faults(secret: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(secret, str) and "{{" in secret and not _VAULT_REFERENCE.fullmatch(secret.strip()):
-        yield "signature.secret", "It must be the name of a vault item, or {{ vault.name }} and nothing else."
+        yield path, "It must be the name of a vault item, or {{ vault.name }} and nothing else."
 
 
 def _address_faults(networks: Any) -> Iterator[tuple[str, str]]:

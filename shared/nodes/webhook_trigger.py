@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, TypedDict
 
 from shared.nodes.base import Kind, NodeType, Outcome, TriggerContext
-from shared.nodes.webhook_rules import Rules, faults, secret_name
+from shared.nodes.webhook_rules import Written, faults, secret_of
 from shared.states import TriggerType
 from shared.templates.fields import Rendering
 
@@ -17,18 +17,18 @@ _some: Final[Any] = TypedDict
 _PAYLOAD: Final = dict.fromkeys(("headers", "query", "method", "received_at"), Any)
 
 
-class WebhookTrigger(NodeType[Rules]):
+class WebhookTrigger(NodeType[Written]):
     """Output ``{run_id, trigger_type, webhook_payload, body, headers, query, method, received_at}``."""
 
     component_id = "webhook_trigger"
     title = "Webhook trigger"
     kind = Kind.TRIGGER
-    data_type = Rules
+    data_type = Written
     example: ClassVar[Mapping[str, Any]] = {"dedupe": "{{ body.id }}", "rate_limit": {"per_second": 10, "burst": 50}}
 
     def renderings(self, data: Mapping[str, Any]) -> Mapping[str, Rendering]:  # noqa: ARG002 — the same for all
         """Its templates are about a request, and rendered by the api before there is a run."""
-        return dict.fromkeys(Rules.__struct_fields__, Rendering.NONE)
+        return dict.fromkeys(Written.__struct_fields__, Rendering.NONE)
 
     def check(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `NodeType.check`."""
@@ -36,8 +36,8 @@ class WebhookTrigger(NodeType[Rules]):
 
     def vault_names(self, data: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         """The item that signatures are checked with."""
-        signature = data.get("signature")
-        return [("signature.secret", secret_name(signature["secret"]))] if signature is not None else []
+        found = secret_of(data)
+        return [found] if found is not None else []
 
     def payload_type(self, paths: Iterable[Sequence[object]]) -> Any:
         """The members of the body that are named; all of it if it is read as a whole, or its size, first or last is."""
@@ -53,7 +53,7 @@ class WebhookTrigger(NodeType[Rules]):
         body = _some("body", names, total=False)
         return _some("payload", {**_PAYLOAD, "webhook_payload": body}, total=False)
 
-    def trigger(self, data: Rules, context: TriggerContext) -> Outcome:  # noqa: ARG002 — they have done their work
+    def trigger(self, data: Written, context: TriggerContext) -> Outcome:  # noqa: ARG002 — they have done their work
         """The request; for a run started in another way its payload stands as the body of a request without headers."""
         payload = dict(context.payload)
         if context.trigger_type != TriggerType.WEBHOOK:

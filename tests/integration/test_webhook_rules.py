@@ -295,6 +295,13 @@ async def test_rules_are_checked_when_they_are_saved(api: ApiClient) -> None:
         ({"signature": {"scheme": "stripe", "secret": "abc", "algorithm": "sha1"}}, "signature.algorithm"),
         ({"signature": {"scheme": "stripe", "secret": "{{ body.x }}"}}, "signature.secret"),
         ({"signature": "{{ body.x }}"}, "signature"),
+        ({"signature": "github"}, "secret"),
+        ({"signature": "hmac", "secret": "abc"}, "signature"),
+        ({"signature": "gitlab", "secret": "abc"}, "signature"),
+        ({"signature": "github", "secret": "{{ body.x }}"}, "secret"),
+        ({"signature": {"scheme": "github", "secret": "abc"}, "secret": "abc"}, "secret"),
+        ({"secret": "abc"}, "secret"),
+        ({"rate_limit": 0}, "rate_limit"),
         ({"dedupe": "constant"}, "dedupe"),
         ({"dedupe": "{{ n2.x }}"}, "dedupe"),
         ({"dedupe": "{{ body"}, "dedupe"),
@@ -310,6 +317,19 @@ async def test_rules_are_checked_when_they_are_saved(api: ApiClient) -> None:
         assert answer.status == 422
         told_of = [fault["path"] for fault in answer.json["errors"] if "n2" not in fault["message"] or path == "dedupe"]
         assert f"nodes[0].data.{path}" in told_of, answer.body
+
+
+async def test_short_forms(api: ApiClient) -> None:
+    """A scheme by its name with the secret beside it, and a rate as a number, ask what the long forms do."""
+    await keep_secret(api, "github_secret", SECRET)
+    for secret in ("github_secret", "{{ vault.github_secret }}"):
+        made, path = await hook(api, signature="github", secret=secret, rate_limit=2)
+        assert made["nodes"][0]["data"]["signature"] == "github"
+        assert told(await send(api, path, b"{}")) == (401, "signature_missing")
+        assert told(await send(api, path, b"{}", **{"X-Hub-Signature-256": github(b"{ }")})) == (401, "signature_wrong")
+        signed = [await send(api, path, b"{}", **{"X-Hub-Signature-256": github(b"{}")}) for _ in range(9)]
+        assert [answer.status for answer in signed[:2]] == [202, 202]
+        assert 429 in [answer.status for answer in signed[2:]]
 
 
 async def test_rules_that_are_changed_count_at_once_here(make_api: Any) -> None:
