@@ -15,6 +15,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 
 from shared.nodes.mail_session import _tls
 from shared.nodes.registry import default_registry
+from shared.nodes.send_email import SendEmail
 from tests.outward import called, certified, closed_port, failure_of, faults_of, outward, silent
 
 LETTER = {"sender": "Flows <flows@a.test>", "to": "ops@b.test", "subject": "Hello", "text": "It is up."}
@@ -328,3 +329,15 @@ async def test_time_is_limited() -> None:
 def test_its_other_name_is_taken() -> None:
     """Graphs that say smtp mean this node."""
     assert default_registry().resolve("smtp") == "send_email"
+
+
+async def test_the_example_is_sent() -> None:
+    """The type's own example, at the address of a server, is a message that arrives."""
+    mailbox, scope = Mailbox(), dict(SendEmail.example_context)
+    async with serving(mailbox) as port:
+        outcome = await called("send_email", {**SendEmail.example, **PLAIN, "port": port}, scope)
+    message = mailbox.last()
+    assert (message["To"], message["Subject"]) == ("ops@example.com", "Site Cape is back")
+    assert message["From"] == "Edgewise <flows@example.com>"
+    assert message.get_content().strip() == "It answers again."
+    assert outcome.output["accepted"] == ["ops@example.com"]

@@ -13,6 +13,7 @@ from aiohttp import web
 from shared.egress.client import EgressClient
 from shared.nodes import soap_request
 from shared.nodes.soap_documents import FRESH, MAX_BYTES, Descriptions, Source
+from shared.nodes.soap_request import SoapRequest
 from tests.outward import called, failure_of, faults_of, outward, serving, silent
 from tests.soap import NS, SCHEMA, Stock, answer, fault, wsdl
 from tests.trap import INTERNAL, trapping
@@ -355,3 +356,12 @@ async def test_large_answers_are_refused(stock: Stock) -> None:
     """Over 4 MiB of XML nothing is parsed."""
     stock.says = (200, answer(["x" * 5_000_000]))
     assert (await failure_of("soap_request", data(stock))).code == "response_too_large"
+
+
+async def test_the_example_is_answered(stock: Stock) -> None:
+    """The type's own example, at the address of a service, is what its description takes."""
+    where = {"wsdl": f"{stock.base}/stock?wsdl"}
+    outcome = await called("soap_request", {**SoapRequest.example, **where}, dict(SoapRequest.example_context))
+    assert outcome.output["status"] == 200
+    assert [line["warehouse"] for line in outcome.output["result"]["line"]] == ["cpt", "jnb"]
+    assert stock.envelopes[0].findtext(f".//{{{NS}}}item") == "tea"

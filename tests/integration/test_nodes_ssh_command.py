@@ -8,6 +8,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from shared.nodes.ssh_command import SshCommand
 from tests.outward import called, closed_port, failure_of, faults_of, outward, silent
 
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -261,3 +262,17 @@ async def test_what_is_no_username_is_refused(name: str) -> None:
     assert (
         await failure_of("ssh_command", {**data, "username": "{{ n1.x }}"}, {"n1": {"x": name}})
     ).code == "invalid_data"
+
+
+async def test_the_example_runs() -> None:
+    """The type's own example, with the address and the login of a server, runs its command there."""
+
+    async def answer(process: Any) -> None:
+        process.stdout.write(b"3 received")
+        process.exit(0)
+
+    machine = Machine(answer)
+    async with serving(machine) as login:
+        outcome = await called("ssh_command", {**SshCommand.example, **login}, dict(SshCommand.example_context))
+    assert machine.commands == ["ping -c 3 192.0.2.7"]
+    assert (outcome.output["exit_status"], outcome.output["stdout"]) == (0, "3 received")
