@@ -46,6 +46,7 @@ def pages(registry: Registry) -> dict[str, str]:
 def _index(entries: Sequence[NodeTypeEntry]) -> str:
     parts = ["# Node types\n", _MADE]
     parts.append("`GET /workflows/node-types` gives the same for programs; [plugins](../plugins.md) adds types.\n")
+    parts.append("What may stand in `{{ }}` is in [templates](../templates.md).\n")
     for kind, (title, about) in _KINDS.items():
         parts += [f"## {title}\n", f"{about}\n", "| type | what it does |\n|---|---|"]
         parts += [f"| [`{e.component_id}`]({e.component_id}.md) | {_first(e)} |" for e in entries if e.kind == kind]
