@@ -161,13 +161,15 @@ class Blanking:
         )
 
     def wait(self, wait: Wait) -> Wait:
-        """What a step asks, or calls a workflow with."""
-        question, call = wait.question, wait.call
+        """What a step asks, or calls a workflow with, or publishes."""
+        question, call, event = wait.question, wait.call, wait.event
         if question is not None:
             question = msgspec.convert(self.value(question), Question)
         if call is not None:
             call = msgspec.structs.replace(call, payload=self.value(call.payload))
-        return msgspec.structs.replace(wait, question=question, call=call)
+        if event is not None:
+            event = msgspec.structs.replace(event, name=self.value(event.name), payload=self.value(event.payload))
+        return msgspec.structs.replace(wait, question=question, call=call, event=event)
 
     def division(self, division: Division) -> Division:
         """What an iterator goes over."""

@@ -20,6 +20,7 @@ from shared.nodes.registry import Registry
 from shared.redaction import forms
 from shared.store import run_secrets, vault
 from shared.vault import KeyRing
+from tests.calls import CALLED, beside, call
 from tests.engine import KEYS, Engine, Flow, eventually, first, graph, mint, registry, start_run, workflow
 from tests.outward import serving
 from tests.rows import assert_sound, error_of, output_of
@@ -266,6 +267,48 @@ async def test_everything_else_of_the_run_is_blanked(database_url: str, database
         run_id = await engine.run(flow)
     assert await output_of(database, run_id, "f") == {"value": "[redacted]"}
     assert await database.fetchval("SELECT output FROM runs WHERE id = $1", run_id) == '{"a":"[redacted]"}'
+    await assert_clean(database, SECRET)
+
+
+async def test_what_templates_put_together_again_is_blanked_before_others_get_it(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    """In questions, items, payloads of workflows that are called and of events; their runs get what is stored."""
+    split = "|".join(SECRET)  # which is not looked for
+    again = '{{ k.value | remove: "|" }}'
+
+    async def act(data: KeeperData, _: StepContext) -> Outcome:
+        return Outcome({"value": "|".join(data.token)})
+
+    known = _known(act)
+    callee = await workflow(database, *graph("t>f", t=CALLED, f={"value": 1}), known)
+    heard = {"component": "event_trigger", "event": "told"}
+    listener = await beside(database, callee, graph("t>f", t=heard, f={"value": 1}), known)
+    drawn = graph(
+        "t>k k>call call>tell tell>each each>fitem:item k>ask",
+        k=KEEPER,
+        call=call(callee, context={"said": again}, wait=True),
+        tell={"component": "publish_event", "event": "told", "payload": {"said": again}},
+        each={"component": "iterator", "items": [again]},
+        fitem={"value": "{{ each.item }}"},
+        ask={"component": "approval", "text": again},
+    )
+    flow = await beside(database, callee, drawn, known)
+    await database.execute(
+        "INSERT INTO event_listeners (workflow_id, workspace_id, event) VALUES ($1, $2, 'told')",
+        listener.workflow_id, flow.workspace_id,
+    )  # fmt: skip
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow, until="awaiting_ui_interaction")
+        await engine.idle()
+    assert await output_of(database, run_id, "k") == {"value": split}
+    payloads = {
+        row["trigger_type"]: json.loads(row["trigger_payload"])
+        for row in await database.fetch("SELECT trigger_type, trigger_payload FROM runs WHERE id <> $1", run_id)
+    }
+    assert payloads == {"workflow": {"said": "[redacted]"}, "event": {"said": "[redacted]"}}
+    assert await output_of(database, run_id, "fitem") == {"value": "[redacted]"}
     await assert_clean(database, SECRET)
 
 
