@@ -20,8 +20,8 @@ ERRORS: Final[Mapping[str, str]] = {
         "of this route; docs/vault.md says more."
     ),
     "backlog_full": (
-        "So many runs are open that new ones would only wait. Nothing was started. Repeat the request after the "
-        "number of seconds in Retry-After."
+        "So many runs are open, in the installation or in the workspace, that new ones would only wait. The message "
+        "says which limit it is. Nothing was started. Repeat the request after the number of seconds in Retry-After."
     ),
     "bad_request": "The request could not be read: its framing, its coding or its headers are broken.",
     "body_too_large": "The body has more bytes than this route takes. The message names the limit.",

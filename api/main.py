@@ -35,6 +35,7 @@ from shared.links import Links
 from shared.log import get
 from shared.metrics import EGRESS, EGRESS_HOSTS, POOL_IN_USE
 from shared.nodes.registry import default_registry
+from shared.store.open_runs import RunLimits
 from shared.vault import parse_keys
 from shared.vault_values import VaultValues
 
@@ -106,7 +107,7 @@ class Api:
             registry=registry,
             gatekeeper=Gatekeeper(config, pool, mint),
             webhooks=WebhookTargets(pool, keys),
-            backlog=Backlog(pool, config.max_open_runs),
+            backlog=Backlog(pool, RunLimits(config.max_open_runs, config.max_open_runs_per_workspace)),
             deliveries=self._deliveries,
             rates=self._rates,
             trusted_proxies=parse_networks(config.trusted_proxies),

@@ -100,7 +100,7 @@ class _Receiving:
         hook, rules = self._hook, self._hook.rules
         if rules.networks:
             _check_address(self._call, hook)
-        await services.backlog.admit()
+        await services.backlog.admit(hook.workspace_id)
         body = self.body = await read(request, services.config.webhook_max_bytes)
         if rules.handshake == "microsoft_graph" and (shaken := graph_handshake(request)) is not None:
             return await self._shaken(shaken)

@@ -13,7 +13,8 @@ from shared.ingest import Accepted, Ingest, Trigger
 from shared.store import bulk, runs_scan
 from shared.store.bulk import CANCEL, Batch, Bulk
 from shared.store.cancel import cancel_runs
-from shared.store.runs_read import RunRow, count_open_runs
+from shared.store.open_runs import RunLimits, look
+from shared.store.runs_read import RunRow
 from shared.store.runs_scan import Found
 
 #: Runs of a batch. Payloads of runs that are made again pass through this process, up to a MiB each.
@@ -25,30 +26,38 @@ class BulkActions:
     """Works off actions, the newest runs first.
 
     Args:
-        most: open runs past which no run is made again until some have ended.
+        limits: open runs past which no run is made again until some have ended; a full workspace holds up no other.
     """
 
-    def __init__(self, pool: asyncpg.Pool, ingest: Ingest, *, most: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, ingest: Ingest, limits: RunLimits) -> None:
         self._pool = pool
         self._ingest = ingest
-        self._most = most
+        self._limits = limits
 
     async def work(self) -> bool:
         """Do one batch of one action."""
         accepted: list[Accepted | None] = []
         async with self._pool.acquire() as connection, connection.transaction():
-            action = await bulk.take(connection)
+            action = await self._take(connection)
             if action is None:
                 return False
             if action.action == CANCEL:
                 batch = await self._cancel(connection, action)
-            elif await count_open_runs(connection, self._most) >= self._most:
-                return False
             else:
                 batch, accepted = await self._rerun(connection, action)
             await bulk.move_on(connection, action.id, batch)
         self._ingest.announce(accepted)
         return True
+
+    async def _take(self, connection: Connection) -> Bulk | None:
+        """An action that cancels, or one that has room for more runs."""
+        action = await bulk.take(connection)
+        if action is None or action.action == CANCEL:
+            return action
+        runs = await look(connection, self._limits)
+        if runs.refusal(action.workspace_id) is None:
+            return action
+        return None if runs.full else await bulk.take(connection, besides=runs.full_workspaces)
 
     async def _cancel(self, connection: Connection, action: Bulk) -> Batch:
         """Runs that have ended since they were found count as not matched."""

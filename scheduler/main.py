@@ -27,6 +27,7 @@ from shared.ingest import Ingest
 from shared.probes import serve_probes
 from shared.store import duties
 from shared.store.duties import Probe
+from shared.store.open_runs import RunLimits
 
 _log = structlog.get_logger(__name__)
 
@@ -92,8 +93,9 @@ class Scheduler:
         self._admissions = Duty("admissions", _UNASKED, limits.admit)
         self._timeouts = Duty("timeouts", _UNASKED, limits.timeouts)
         self._deleted = Duty("deleted", _UNASKED, keeping.deleted)
-        self._bulk = Duty("bulk", _UNASKED, BulkActions(pool, ingest, most=config.max_open_runs).work)
-        self._replays = Duty("replays", _UNASKED, Replays(pool, ingest, most=config.max_open_runs).work)
+        room = RunLimits(config.max_open_runs, config.max_open_runs_per_workspace)
+        self._bulk = Duty("bulk", _UNASKED, BulkActions(pool, ingest, room).work)
+        self._replays = Duty("replays", _UNASKED, Replays(pool, ingest, room).work)
         self._resend = Duty("resend", 5.0, steps.resend)
         self._next_look: asyncio.TimerHandle | None = None
         self._probe = Duty("probe", _IDLE, self._look)

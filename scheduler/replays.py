@@ -15,7 +15,7 @@ from shared.nodes.webhook_rules import replayed
 from shared.states import TriggerType
 from shared.store import deliveries, workflows
 from shared.store.deliveries import Due, Replay
-from shared.store.runs_read import count_open_runs
+from shared.store.open_runs import RunLimits, look
 
 #: Runs of a batch: payloads of up to a MiB each pass through this process.
 _MADE: Final = 25
@@ -26,23 +26,33 @@ class Replays:
     """Works off replays, the oldest deliveries first.
 
     Args:
-        most: open runs past which no delivery is replayed until some have ended.
+        limits: open runs past which no delivery is replayed until some have ended; a full workspace holds up no other.
     """
 
-    def __init__(self, pool: asyncpg.Pool, ingest: Ingest, *, most: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, ingest: Ingest, limits: RunLimits) -> None:
         self._pool = pool
         self._ingest = ingest
-        self._most = most
+        self._limits = limits
 
     async def work(self) -> bool:
         """Do one batch of one replay."""
         async with self._pool.acquire() as connection, connection.transaction():
-            replay = await deliveries.take_replay(connection)
-            if replay is None or await count_open_runs(connection, self._most) >= self._most:
+            replay = await self._take(connection)
+            if replay is None:
                 return False
             accepted = await self._batch(connection, replay)
         self._ingest.announce(accepted)
         return True
+
+    async def _take(self, connection: Connection) -> Replay | None:
+        """A replay that has room for more runs."""
+        replay = await deliveries.take_replay(connection)
+        if replay is None:
+            return None
+        runs = await look(connection, self._limits)
+        if runs.refusal(replay.workspace_id) is None:
+            return replay
+        return None if runs.full else await deliveries.take_replay(connection, besides=runs.full_workspaces)
 
     async def _batch(self, connection: Connection, replay: Replay) -> list[Accepted | None]:
         """Deliveries that were not kept whole fail, and all do whose workflow is inactive or has another trigger."""

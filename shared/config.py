@@ -102,6 +102,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     max_open_runs: Annotated[int, _doc("Open runs past which triggers are answered with 429.", ge=1)] = 100_000
+    max_open_runs_per_workspace: Annotated[
+        int,
+        _doc(
+            "The same for each workspace: past it its triggers are answered with 429, and those of others are not. It "
+            "counts only if it is lower than EDGEWISE_MAX_OPEN_RUNS.",
+            ge=1,
+        ),
+    ] = 100_000
     keep_runs_days: Annotated[int, _doc("Days for which runs that have ended are kept.", ge=1, le=36500)] = 90
     keep_deliveries_days: Annotated[int, _doc("Days for which webhook requests are kept.", ge=1, le=365)] = 7
     metrics_host: Annotated[str, _doc("The address of the probes of scheduler and worker.")] = "127.0.0.1"

@@ -24,6 +24,7 @@ from shared.db import Clock, open_pool
 from shared.ids import Mint
 from shared.ingest import Ingest
 from shared.lanes import LANES, Reference
+from shared.store.open_runs import RunLimits
 
 mint = Mint()
 #: Seconds of a lease in these tests; nothing waits for it, heartbeats are written in the past.
@@ -58,7 +59,7 @@ class Replica:
         self.steps = Steps(pool, self.heard, self.queued, window=window)
         self.rescue = Rescue(pool, Trusting(), lease=LEASE)
         self.schedules = Schedules(pool, self.ingest)
-        self.bulk = BulkActions(pool, self.ingest, most=100_000)
+        self.bulk = BulkActions(pool, self.ingest, RunLimits(100_000, 100_000))
         self.housekeeping = Housekeeping(pool)
 
     @classmethod

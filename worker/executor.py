@@ -18,6 +18,7 @@ from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
 from shared.lanes import Doorbell, Reference
 from shared.metrics import STEP_DURATION, STEP_WAIT
+from shared.store.open_runs import RunLimits
 from shared.store.taken import Loaded, put_back, surrender
 from shared.timeouts import Timeouts
 from worker.admission import Admission
@@ -43,12 +44,15 @@ _RESERVE = 0.05
 #: The histogram of a component; looking it up by its label takes longer than to observe.
 _durations: Final = cache(STEP_DURATION.labels)
 
+#: Of an executor that is told none.
+_ROOMY: Final = RunLimits(100_000, 100_000)
+
 
 class Executor:
     """Takes references and carries their runs on until nothing is left for this worker.
 
     Each reference takes a slot of ``capacity`` from when it was fetched until its walk ends. ``on_answered`` is told of
-    runs whose requests can be answered; past ``most_open_runs`` no event of a step starts another one.
+    runs whose requests can be answered; past the limits of ``open_runs`` no event of a step starts another one.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Executor:
         tools: Tools,
         isolation: Isolation | None = None,
         on_answered: Callable[[Sequence[UUID]], None] = lambda _: None,
-        most_open_runs: int = 100_000,
+        open_runs: RunLimits = _ROOMY,
     ) -> None:
         self._pool = pool
         self._plans = plans
@@ -75,7 +79,7 @@ class Executor:
         self._isolation = isolation or Isolation()
         self._reader = Reader(pool, lambda: incarnation.id)
         self._children = Children(pool, plans)
-        publisher = Publisher(most_open_runs, tools.new_id, tools.clock.now)
+        publisher = Publisher(open_runs, tools.new_id, tools.clock.now)
         self.commits = commits = Commits(
             pool, lambda: incarnation.id, self._take_opened, self._freed, on_answered, publisher=publisher
         )

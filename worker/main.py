@@ -25,6 +25,7 @@ from shared.links import Links
 from shared.metrics import EGRESS, EGRESS_HOSTS
 from shared.nodes.registry import default_registry
 from shared.probes import serve_probes
+from shared.store.open_runs import RunLimits
 from shared.vault import parse_keys
 from worker import actors
 from worker.capacity import Capacity
@@ -101,7 +102,7 @@ class Worker:
             tools=Tools(clock, mint.uuid, random.random, self._egress, links, Secrets(pool, keys), self._authorizer),
             isolation=Isolation(egress_allow=config.egress_allow, egress_proxy=config.egress_proxy),
             on_answered=self._announcer.answered,
-            most_open_runs=config.max_open_runs,
+            open_runs=RunLimits(config.max_open_runs, config.max_open_runs_per_workspace),
         )
         self._watchdog = Watchdog(asyncio.get_running_loop(), config.lease_seconds)
         self._broker = StepBroker(config.broker_url, room=self.capacity)

@@ -100,7 +100,7 @@ async def replay_delivery(call: Call) -> web.Response:
     made: list[Accepted | None] = []
 
     async def work(connection: Connection) -> Answer:
-        await call.services.backlog.admit()
+        await call.services.backlog.admit(call.workspace_id)
         row, workflow_id = await _delivery(connection, call)
         made.append(accepted := await _replay(connection, call, row, workflow_id))
         run = await whole_by_id(connection, call, accepted.run_id)

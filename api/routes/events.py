@@ -53,7 +53,7 @@ async def publish_event(call: Call) -> web.Response:
     made: list[Accepted | None] = []
 
     async def work(connection: Connection) -> Answer:
-        await call.services.backlog.admit()
+        await call.services.backlog.admit(call.workspace_id)
         now = call.services.clock.now()
         workflows = await matching(connection, call.workspace_id, name, payload, now)
         for some in _chunks(workflows, len(payload)):

@@ -71,7 +71,7 @@ async def rerun_run(call: Call) -> web.Response:
 
     async def work(connection: Connection) -> Answer:
         source = await row_of(connection, call)
-        await call.services.backlog.admit()
+        await call.services.backlog.admit(call.workspace_id)
         accepted = await rerun(connection, call, source, original=original)
         made.append(accepted)
         return await _repeated(connection, call, accepted.run_id, "Workflow re-run initiated successfully.")
@@ -98,7 +98,7 @@ async def resume_run(call: Call) -> web.Response:
 
     async def work(connection: Connection) -> Answer:
         source = await row_of(connection, call)
-        await call.services.backlog.admit()
+        await call.services.backlog.admit(call.workspace_id)
         run_id, announced = await resume_from(connection, call, source, node_id)
         bells.extend(announced)
         return await _repeated(connection, call, run_id, f"Workflow resumed successfully from node '{node_id}'.")

@@ -45,7 +45,7 @@ async def execute_workflow(call: Call) -> web.Response:
         async with call.reading() as connection:
             target = await target_of(connection, call, workflow_id)
             await check_input(connection, target, payload)
-        await call.services.backlog.admit()
+        await call.services.backlog.admit(call.workspace_id)
         accepted = await call.services.ingest.accept(trigger_of(call, target, payload))
         return answer_of(accepted, target, payload).response()
 
@@ -54,7 +54,7 @@ async def execute_workflow(call: Call) -> web.Response:
     async def work(connection: Connection) -> Answer:
         target = await target_of(connection, call, workflow_id)
         await check_input(connection, target, payload)
-        await call.services.backlog.admit()
+        await call.services.backlog.admit(call.workspace_id)
         made.append(await call.services.ingest.accept_on(connection, trigger_of(call, target, payload)))
         return answer_of(made[0], target, payload)
 

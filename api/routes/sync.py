@@ -126,7 +126,7 @@ async def _trigger(connection: Connection, call: Call, workflow_id: UUID, run_id
             "terminate node."
         )
         raise InvalidError("no_response_node", message)
-    await call.services.backlog.admit()
+    await call.services.backlog.admit(call.workspace_id)
     return Trigger(
         workflow_id,
         TriggerType.SYNC,

@@ -85,11 +85,12 @@ SELECT id, workspace_id, workflow_id, filter, above, below, per_second, matched,
 FROM delivery_replays WHERE workspace_id = $1 AND id = $2;
 
 -- name: take_replay
--- One replay whose next batch is due and that nobody else works on, until the end of the transaction. `set_config` as in
+-- One replay, of none of the workspaces $1, whose next batch is due and that nobody else works on, until the end of the transaction. `set_config` as in
 -- `schedules.lock_due`.
 SELECT id, workspace_id, workflow_id, filter, above, below, per_second, matched, done, failed, created_by, created_at,
        completed_at, set_config('idle_in_transaction_session_timeout', '10s', true)
-FROM delivery_replays WHERE completed_at IS NULL AND next_at <= now() ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED;
+FROM delivery_replays WHERE completed_at IS NULL AND next_at <= now() AND NOT workspace_id = ANY ($1::uuid[])
+ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED;
 
 -- name: move_replay
 -- Notes what a batch did of a replay ($1): where to go on ($2; null: it is complete), deliveries matched, done and failed; the

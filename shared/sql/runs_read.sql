@@ -51,10 +51,6 @@ CROSS JOIN (SELECT id, status, completed_at FROM runs
 -- How many rows the planner thinks there are, as its plan in JSON; the statistics of each partition are summed.
 EXPLAIN (FORMAT JSON) SELECT FROM runs WHERE workflow_id = $1 AND id >= $2 AND id < $3;
 
--- name: count_open_runs
--- How many runs are open, counting no further than $1.
-SELECT count(*) FROM (SELECT DISTINCT run_id FROM open_steps LIMIT $1) AS open;
-
 -- name: database_answers
 -- Whether the database answers.
 SELECT true;

@@ -1,5 +1,6 @@
 """Actions over many runs: kept, and worked off in batches whose effect and progress are one transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -102,9 +103,12 @@ async def get(connection: Connection, workspace_id: UUID, bulk_id: UUID) -> Bulk
     return None if record is None else Bulk(*record)
 
 
-async def take(connection: Connection) -> Bulk | None:
-    """Take an action that is not complete until the end of the transaction; None if there is none."""
-    record = await connection.fetchrow(_SQL["take"])
+async def take(connection: Connection, *, besides: Sequence[UUID] = ()) -> Bulk | None:
+    """Take an action that is not complete until the end of the transaction; None if there is none.
+
+    ``besides``: workspaces in which nothing is to be made again.
+    """
+    record = await connection.fetchrow(_SQL["take"], list(besides))
     return None if record is None else Bulk(*tuple(record.values())[:-1])
 
 

@@ -190,9 +190,9 @@ async def get_replay(connection: Connection, workspace_id: UUID, replay_id: UUID
     return None if record is None else Replay(*record)
 
 
-async def take_replay(connection: Connection) -> Replay | None:
-    """Take a replay that is due until the end of the transaction; None if there is none."""
-    record = await connection.fetchrow(_SQL["take_replay"])
+async def take_replay(connection: Connection, *, besides: Sequence[UUID] = ()) -> Replay | None:
+    """Take a replay that is due until the transaction ends, of none of the workspaces ``besides``; None without one."""
+    record = await connection.fetchrow(_SQL["take_replay"], list(besides))
     return None if record is None else Replay(*tuple(record.values())[:-1])
 
 

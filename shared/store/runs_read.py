@@ -175,11 +175,6 @@ async def count(connection: Connection, which: RunFilter) -> RunCount:
     return RunCount(matching * rows // seen, exact=False)
 
 
-async def count_open_runs(connection: Connection, limit: int) -> int:
-    """How many runs are open, counting no further than ``limit``."""
-    return int(await connection.fetchval(_SQL["count_open_runs"], limit))
-
-
 async def database_answers(connection: Connection) -> bool:
     """Whether the database answers; raises what the connection raises otherwise."""
     return bool(await connection.fetchval(_SQL["database_answers"]))

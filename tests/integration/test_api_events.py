@@ -8,6 +8,7 @@ import pytest
 
 from shared import events
 from shared.ids import Prefix, decode
+from shared.store.open_runs import OpenRuns, RunLimits
 from tests.api_client import ApiClient, node, token
 from tests.engine import eventually
 from tests.synced import Synced
@@ -207,9 +208,11 @@ async def test_events_do_not_go_round_for_ever(synced: Synced) -> None:
     assert [run["error_message"].partition(",")[0] for run in last] == ["Ten runs stand above this one"]
 
 
-async def test_a_full_backlog_fails_the_step(synced: Synced) -> None:
-    """A step starts nothing past the limit, and may try again (429)."""
-    synced.engine.executor.commits._publisher._most = 1  # type: ignore[union-attr]
+@pytest.mark.parametrize("limits", [RunLimits(1, 100), RunLimits(100, 1)], ids=["the installation", "the workspace"])
+async def test_a_full_backlog_fails_the_step(synced: Synced, limits: RunLimits) -> None:
+    """A step starts nothing past either limit, and may try again (429)."""
+    publisher = synced.engine.executor.commits._publisher
+    publisher._open = OpenRuns(limits, 0, {})  # type: ignore[union-attr]
     await listener(synced)
     flow = await synced.flow(
         node("n2", "publish_event", event="order.paid", continue_on_error=True), trigger="manual_trigger"
@@ -228,7 +231,7 @@ async def test_a_full_backlog_is_429(make_api: Callable[..., Awaitable[ApiClient
         backlog = synced.api.api.services.backlog
         backlog._asked_at = float("-inf")
         await publish(synced)
-        await eventually(lambda: backlog._full)
+        await eventually(lambda: backlog._open.full)
         answer = await synced.api.call("POST", "/workflows/events/order.paid", {})
         assert (answer.status, answer.json["code"]) == (429, "backlog_full")
 

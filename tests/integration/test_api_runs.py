@@ -10,7 +10,7 @@ import pytest
 
 from shared.ids import Prefix, decode, encode, uuid7
 from shared.store import runs_read
-from tests.api_client import PUBLIC_URL, ApiClient, node, workflow
+from tests.api_client import PUBLIC_URL, ApiClient, node, token, workflow
 
 _RUN_FIELDS = {
     "id",
@@ -326,6 +326,34 @@ async def test_a_full_backlog_is_429(make_api: Any) -> None:
         await connection.execute("DELETE FROM open_steps")
     moment[0] += 1.0
     assert (await api.call("POST", path)).status == 202
+
+
+async def test_the_flood_of_one_workspace_is_no_429_for_another(make_api: Any) -> None:
+    """Past its limit a workspace's own triggers get 429 and say so; others go on up to the installation's."""
+    api: ApiClient = await make_api(max_open_runs=5, max_open_runs_per_workspace=2)
+    moment = [0.0]
+    api.api.services.backlog._clock = lambda: moment[0]
+    theirs = token("other")
+    paths: dict[str, list[str]] = {}
+    for bearer in (api.token, theirs):
+        made = (await api.call("POST", "/workflows", workflow("webhook_trigger"), token=bearer)).json
+        paths[bearer] = [f"/workflows/{made['id']}/execute", made["webhook_url"].removeprefix(PUBLIC_URL)]
+    for bearer, times in ((api.token, 2), (theirs, 1)):
+        for _ in range(times):
+            assert (await api.call("POST", paths[bearer][0], {}, token=bearer)).status == 202
+    moment[0] += 1.0
+    assert (await api.call("POST", paths[theirs][0], {}, token=theirs)).status == 202  # starts the look
+    await _backlog_looked(api)
+    for path in (*paths[api.token], "/workflows/events/some.event"):
+        refused = await api.call("POST", path, {})
+        assert (refused.status, refused.json["code"]) == (429, "backlog_full")
+        assert "2 runs of this workspace" in refused.json["message"]
+        assert int(refused.headers["Retry-After"]) >= 1
+    assert (await api.call("POST", paths[theirs][1], {}, token="")).status == 202
+    moment[0] += 1.0
+    assert (await api.call("POST", paths[api.token][0], {})).status == 429  # five are open now, and the look says so
+    refused = await api.call("POST", paths[theirs][1], {}, token="")
+    assert (refused.status, "5 runs are open" in refused.json["message"]) == (429, True)
 
 
 async def _backlog_looked(api: ApiClient) -> None:

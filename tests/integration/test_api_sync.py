@@ -244,7 +244,7 @@ async def test_a_full_backlog_is_429(make_api: Callable[..., Awaitable[ApiClient
         backlog = synced.api.api.services.backlog
         backlog._asked_at = float("-inf")
         await synced.call(await synced.flow(text()), {})  # whoever asks makes it look
-        await eventually(lambda: backlog._full)
+        await eventually(lambda: backlog._open.full)
         answer = await synced.call(flow, {})
         assert (answer.status, answer.json["code"]) == (429, "backlog_full")
         assert "Retry-After" in answer.headers

@@ -13,6 +13,7 @@ import pytest
 from scheduler import bulk as duty
 from shared.store import bulk, runs_scan
 from shared.store.bulk import STATUSES, Filter
+from shared.store.open_runs import RunLimits
 from shared.store.runs_read import FIRST_ID, LAST_ID
 from tests.duties import add_incarnation, add_run, add_workflow, ago, exhaust, flood, mint, pair, running
 from tests.engine import assert_sound
@@ -159,12 +160,31 @@ async def test_a_full_backlog_holds_reruns_back(database, database_url, broker_u
     await ended(database, flow, 5)
     bulk_id = await begin(database, flow, "rerun")
     async with pair(database_url, broker_url) as (one, _):
-        one.bulk._most = 5
+        one.bulk._limits = RunLimits(5, 5)
         assert not await one.bulk.work()
         assert await told(database, bulk_id) == (0, 0, 0, False)
-        one.bulk._most = 6
+        one.bulk._limits = RunLimits(6, 6)
         assert await one.bulk.work()
     assert (await told(database, bulk_id))[:2] == (5, 5)
+
+
+async def test_a_full_workspace_holds_up_no_other(database, database_url, broker_url):
+    """Of one that is full nothing is made again until there is room; others go on, and so does cancelling."""
+    full, other = await add_workflow(database), await add_workflow(database)
+    await flood(database, full, 5)
+    for flow in (full, other):
+        await ended(database, flow, 2)
+    held, free = await begin(database, full, "rerun"), await begin(database, other, "rerun")
+    async with pair(database_url, broker_url) as (one, _):
+        one.bulk._limits = RunLimits(100, 5)
+        await exhaust(one.bulk.work)
+        assert await told(database, held) == (0, 0, 0, False)
+        assert (await told(database, free))[::3] == (2, True)
+        stop = await begin(database, full, "cancel")
+        await exhaust(one.bulk.work)
+        assert (await told(database, stop))[3]
+        await exhaust(one.bulk.work)
+    assert (await told(database, held))[1] > 0
 
 
 async def test_two_actions_go_on_side_by_side(database, database_url, broker_url):

@@ -11,6 +11,7 @@ import pytest
 from api import webhook_deliveries
 from scheduler.replays import Replays
 from shared.store import deliveries
+from shared.store.open_runs import RunLimits
 from tests.api_client import ApiClient, token
 from tests.integration.test_webhook_rules import SECRET, github, hook, keep_secret, send
 
@@ -27,7 +28,7 @@ async def listed(api: ApiClient, workflow: dict[str, Any], **query: str) -> list
 async def replay_all(api: ApiClient) -> None:
     """Do all batches of all replays, whatever their pace."""
     services = api.api.services
-    duty = Replays(services.pool, services.ingest, most=100_000)  # type: ignore[arg-type] # it is one
+    duty = Replays(services.pool, services.ingest, RunLimits(100_000, 100_000))  # type: ignore[arg-type] # it is one
     while True:
         async with services.pool.acquire() as connection:
             await connection.execute("UPDATE delivery_replays SET next_at = now() WHERE completed_at IS NULL")
@@ -218,7 +219,7 @@ async def test_a_replay_keeps_its_pace(api: ApiClient) -> None:
     asked = {"filter": {"outcome": ["accepted"]}, "per_second": 2}
     answer = await api.call("POST", f"/workflows/{made['id']}/deliveries/replay", asked)
     services = api.api.services
-    duties = [Replays(services.pool, services.ingest, most=100_000) for _ in range(2)]  # type: ignore[arg-type]
+    duties = [Replays(services.pool, services.ingest, RunLimits(100_000, 100_000)) for _ in range(2)]  # type: ignore[arg-type]
     assert sorted(await asyncio.gather(*(duty.work() for duty in duties))) == [False, True]
     async with services.pool.acquire() as connection:
         pause = await connection.fetchval("SELECT extract(epoch FROM next_at - now())::float8 FROM delivery_replays")
