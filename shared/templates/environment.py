@@ -13,6 +13,7 @@ from shared.templates.values import text_of
 
 #: What all filters that take text have in common: they are called by the same function.
 _TAKES_TEXT: Final = string_filter(lambda value: value).__code__
+_PLAIN: Final = frozenset({str, int, float})
 #: Tags that would load other templates.
 _WITHOUT: Final = ("include", "render")
 _TAGS: Final = (nodes.ValueOutput, nodes.Echo, nodes.Cycle, nodes.Capture, nodes.IfChanged)
@@ -53,7 +54,10 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def limited(value: Any, *args: Any, **kwargs: Any) -> Any:
         if takes_text:
-            value, args = _as_text(value), tuple(map(_as_text, args))
+            if type(value) is not str:
+                value = _as_text(value)
+            if any(type(argument) not in _PLAIN for argument in args):
+                args = tuple(map(_as_text, args))
         if guard is not None and guard(value, *args) > limits.OUTPUT:
             raise FilterValueError(f"{name}: the result would be over {limits.OUTPUT} characters", token=None)
         result = function(value, *args, **kwargs)

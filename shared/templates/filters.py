@@ -14,7 +14,7 @@ from shared.templates import dates, limits, search
 from shared.templates.context import Context
 from shared.templates.markup import without_tags
 from shared.templates.regexes import compiled
-from shared.templates.values import JsonText, json_text, json_value, text_of
+from shared.templates.values import JsonText, is_json, json_text, json_value, text_of
 
 
 def json(value: Any) -> str:
@@ -41,7 +41,8 @@ def hmac_sha256(value: Any, key: Any, encoding: Any = "hex") -> str:
 def jmespath(value: Any, expression: Any, *, context: RenderContext) -> Any:
     """``{{ n1.items | jmespath: "[?price > `10`].name" }}``: what a JMESPath expression gives."""
     try:
-        return search.compiled(text_of(expression))(json_value(value), _remaining(context))
+        found = value if is_json(value) else json_value(value)
+        return search.compiled(text_of(expression))(found, _remaining(context))
     except search.PathError as error:
         raise FilterArgumentError(f"jmespath: {error}", token=None) from error
 

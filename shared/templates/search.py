@@ -5,10 +5,10 @@ projection repeats itself for each item. So every step of an evaluation is count
 made, and nothing leaves here that is larger than a render may write.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from math import isfinite
 from typing import Any, Final
 
 from jmespath import exceptions, functions, parser, visitor  # type: ignore[import-untyped]
@@ -24,6 +24,8 @@ _BUDGET: Final = 6 * limits.OUTPUT
 _VALUE: Final = 4
 #: The clock is read at every 256th node visited.
 _WATCHED: Final = 256
+#: And at every 4,096th value that is counted.
+_COUNTED: Final = 4_096
 
 
 class PathError(ValueError):
@@ -51,7 +53,7 @@ class Search:
         interpreter = _Interpreter(allowance.left() if seconds is None else seconds)
         try:
             found = interpreter.visit(self._tree, value)
-            interpreter.spend(_weight(found, limits.OUTPUT))
+            interpreter.spend(_weight(found, limits.OUTPUT, interpreter.deadline))
         except exceptions.JMESPathTypeError as error:
             expected = ", ".join(error.expected_types)
             raise PathError(f"{error.function_name}() takes {expected}, not {error.actual_type}") from error
@@ -123,16 +125,20 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             pending.extend(node.get("children", ()))
 
 
-def _weight(value: Any, most: int) -> int:
+def _weight(value: Any, most: int, deadline: float = math.inf) -> int:
     """About the characters of a value's JSON text; what it holds more than once counts each time.
 
     Raises:
-        PathError: if it is more than ``most``.
+        PathError: if it is more than ``most``, or counting takes until the deadline (of `time.thread_time`).
     """
+    visits = 0
     total = 0
     pending = [value]
     while pending:
         each = pending.pop()
+        visits += 1
+        if not visits % _COUNTED and time.thread_time() > deadline:
+            raise PathError("it takes too long")
         kind = type(each)  # of JSON alone: `isinstance` takes twice as long
         total += _VALUE + (len(each) if kind is list or kind is str else 0)
         if total > most:
@@ -142,7 +148,7 @@ def _weight(value: Any, most: int) -> int:
         elif kind is dict:
             total += sum(map(len, each))
             pending.extend(each.values())
-        elif kind is float and not isfinite(each):
+        elif kind is float and not math.isfinite(each):
             raise PathError(f"it gives {each}, which is no JSON number")
     return total
 
@@ -176,7 +182,7 @@ class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc] # the library
         super().__init__(visitor.Options(custom_functions=_Functions()))
         self._left = _BUDGET
         self._visits = 0
-        self._deadline = time.thread_time() + seconds
+        self.deadline = time.thread_time() + seconds
 
     def spend(self, amount: int) -> None:
         """Take from the budget.
@@ -191,7 +197,7 @@ class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc] # the library
     def visit(self, node: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """See the library's; counted here."""
         self._visits += 1
-        if self._visits % _WATCHED == 0 and time.thread_time() > self._deadline:
+        if self._visits % _WATCHED == 0 and time.thread_time() > self.deadline:
             raise PathError("it takes too long")
         result = super().visit(node, *args, **kwargs)
         self.spend(1 + (len(result) if type(result) is list else 0))
@@ -208,7 +214,7 @@ class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc] # the library
         sides = [self.visit(child, value) for child in node["children"]]
         for side in sides:
             if isinstance(side, (list, dict)):
-                self.spend(_weight(side, limits.OUTPUT))
+                self.spend(_weight(side, limits.OUTPUT, self.deadline))
         literals = [{"type": "literal", "value": side, "children": []} for side in sides]
         return super().visit_comparator({**node, "children": literals}, value)
 
@@ -229,5 +235,5 @@ class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc] # the library
         return self._measured(super().visit_multi_select_dict(node, value))
 
     def _measured(self, made: Any) -> Any:
-        self.spend(_weight(made, limits.OUTPUT))
+        self.spend(_weight(made, limits.OUTPUT, self.deadline))
         return made

@@ -108,6 +108,22 @@ def json_value(value: Any) -> Any:
     return _number(value) if kind is float else _unusual(value)
 
 
+def is_json(value: Any) -> bool:
+    """Whether a value is made of JSON's own types throughout, so that `json_value` would only copy it."""
+    pending: list[Any] = [value]
+    while pending:
+        each = pending.pop()
+        kind = type(each)
+        if kind is list:
+            pending.extend(each)
+        elif kind is dict:
+            pending.extend(each)
+            pending.extend(each.values())
+        elif kind not in _AS_THEY_ARE and not (kind is float and math.isfinite(each)):
+            return False
+    return True
+
+
 def _unusual(value: Any) -> Any:
     if isinstance(value, (str, Undefined)):
         return str(value)
