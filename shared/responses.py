@@ -1,7 +1,8 @@
 """What a run answers its request with: status, content type and headers, and which of these may be said.
 
 The answer goes out on the API's own origin. So what would outlive it there is not for a workflow to say (cookies,
-strict transport, service workers), nor what frames the message or guards whoever opens it in a browser.
+strict transport, service workers), nor what frames the message, steers a proxy in front, or guards whoever opens it in a
+browser.
 """
 
 import re
@@ -25,6 +26,11 @@ _FRAMING: Final = frozenset(
         *("proxy-authorization", "proxy-authentication-info", "x-request-id", "x-run-id", "idempotency-replayed"),
     )
 )
+#: What a proxy in front of the API takes for an order and not for a header: to send a file or another of its locations
+#: instead, or to buffer, cache or slow down differently. Sources: nginx (ngx_http_proxy_module), Apache and Caddy
+#: (X-Sendfile), lighttpd (mod_fastcgi), Perlbal.
+_ORDERS: Final = frozenset(("x-lighttpd-send-file", "x-lighttpd-send-tempfile"))
+_ORDERS_BEGIN: Final = ("x-accel-", "x-reproxy-", "x-sendfile")
 #: What a browser keeps for the whole origin, or what guards it from this very answer.
 _ORIGIN: Final = frozenset(
     (
@@ -78,7 +84,11 @@ def check_content_type(text: str) -> None:
 
 def may_say(name: str) -> bool:
     """Whether an answer may have a header of this name."""
-    return name.lower() not in _FRAMING | _ORIGIN
+    return name.lower() not in _FRAMING | _ORIGIN and not _orders(name)
+
+
+def _orders(name: str) -> bool:
+    return name.lower() in _ORDERS or name.lower().startswith(_ORDERS_BEGIN)
 
 
 def _check_name(name: str) -> None:
@@ -86,6 +96,8 @@ def _check_name(name: str) -> None:
         raise _invalid("The header Content-Type is what content_type says; leave it out of headers.")
     if name.lower() in _FRAMING:
         raise _invalid(f"The header {name} is set by the service itself; leave it out.")
+    if _orders(name):
+        raise _invalid(f"The header {name} would steer a proxy in front of the API, so no answer may have it.")
     if name.lower() in _ORIGIN:
         raise _invalid(f"The header {name} would bind the whole origin of the API, so no answer may have it.")
 

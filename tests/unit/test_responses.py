@@ -15,13 +15,24 @@ PLAIN = Head().content_type
         *("Content-Type", "Content-Encoding", "Date", "Server", "X-Request-Id", "X-Run-Id", "Idempotency-Replayed"),
         *("Set-Cookie", "Strict-Transport-Security", "Clear-Site-Data", "Alt-Svc", "Service-Worker-Allowed"),
         *("Content-Security-Policy", "X-Content-Type-Options", "a b", "", "ä"),
+        *("X-Accel-Redirect", "x-accel-buffering", "X-Sendfile", "X-SendFile-Type", "X-LIGHTTPD-send-file"),
+        "X-Reproxy-URL",
     ],
 )
 def test_what_no_answer_may_say(name: str) -> None:
-    """Framing, what the service says itself, what a browser keeps for the origin, and names that are none."""
+    """Framing, what the service says itself, what a browser keeps for the origin, and names that are none,
+    and what proxies take for orders."""
     with pytest.raises(StepFailedError) as caught:
         check_head({name: "1"}, PLAIN)
     assert caught.value.code == "invalid_header"
+
+
+@pytest.mark.parametrize("name", ["X-Accel-Redirect", "x-sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url"])
+def test_what_steers_a_proxy(name: str) -> None:
+    """It is named, and left out of an answer that was stored before it was refused."""
+    with pytest.raises(StepFailedError, match=f"The header {name} would steer a proxy"):
+        check_head({name: "/internal"}, PLAIN)
+    assert not may_say(name)
 
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\0b", "a\x07", "\ud800"])
