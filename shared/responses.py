@@ -1,8 +1,8 @@
 """What a run answers its request with: status, content type and headers, and which of these may be said.
 
 The answer goes out on the API's own origin. So what would outlive it there is not for a workflow to say (cookies,
-strict transport, service workers), nor what frames the message, steers a proxy in front, or guards whoever opens it in a
-browser.
+strict transport, service workers), nor what frames the message, steers a proxy in front, or guards whoever opens it
+in a browser.
 """
 
 import re

@@ -15,7 +15,9 @@ from shared.errors import StepFailedError
 Kind = Literal["bearer", "basic", "header", "oauth2_client_credentials", "oauth2_authorization_code"]
 
 _URL_RULE: Final = "an http or https URL of at most 2,000 characters"
-_TEXT_RULE: Final = "a text of 1 to 16,384 characters without line breaks"
+#: Characters of a secret, as of the vault's: shorter ones are looked for in nothing that a run leaves behind.
+_SHORTEST: Final = 8
+_TEXT_RULE: Final = f"a text of {_SHORTEST} to 16,384 characters without line breaks"
 _Url = Annotated[str, Meta(min_length=1, max_length=2000, description=_URL_RULE)]
 _Secret = Annotated[str, Meta(min_length=1, max_length=16_384, description=_TEXT_RULE, extra={"secret": True})]
 _Word = Annotated[str, Meta(min_length=1, max_length=2000, description="a text of 1 to 2,000 characters")]
@@ -161,6 +163,9 @@ def faults_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if name in values:
             yield from _url_faults(name, values[name])
     for name in sorted(SECRETS & values.keys()):
+        if 0 < len(values[name] or "") < _SHORTEST:  # no bound of the type: what was stored before stays legible
+            yield name, f"{name} must be {_TEXT_RULE}; shorter ones could not be blanked in logs and outputs."
+            continue
         yield from _header_faults("X-Secret", values[name] or "", name, f"{name} must be {_TEXT_RULE}.")
     if "name" in values:
         yield from _header_faults(values["name"], "", "name", None)

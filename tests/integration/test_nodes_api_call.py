@@ -88,7 +88,7 @@ def encoded(text: str) -> str:
     ("kind", "fields", "header"),
     [
         ("bearer", {"token": "tok-of-the-test"}, ("Authorization", "Bearer tok-of-the-test")),
-        ("basic", {"username": "adä", "password": "p:ss"}, ("Authorization", f"Basic {encoded('adä:p:ss')}")),
+        ("basic", {"username": "adä", "password": "p:ss-wörd"}, ("Authorization", f"Basic {encoded('adä:p:ss-wörd')}")),
         ("header", {"name": "X-Api-Key", "value": "key-of-the-test"}, ("X-Api-Key", "key-of-the-test")),
     ],
 )
