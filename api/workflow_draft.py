@@ -14,6 +14,7 @@ from shared.graph.plan import Plan, compile_plan
 from shared.graph.suggest import ended, shown
 from shared.nodes.references import check_templates
 from shared.schedule import Schedule
+from shared.schedule.model import quoted
 from shared.states import Priority
 from shared.store.workflows import WorkflowRow
 
@@ -201,17 +202,22 @@ def _conflicts(own: Schedule, carried: Carried) -> list[Fault]:
     faults: list[Fault] = []
     if own.type != "manual" and (own.type, own.value) != (carried.type, carried.value):
         message = (
-            f"The workflow's schedule is {own.type} {own.value!r} and its trigger's {carried.type} {carried.value!r}; "
+            f"The workflow's schedule is {own.type} {_told(own.value)} and its trigger's {carried.type} "
+            f"{_told(carried.value)}; "
             "give one of them, or the same twice."
         )
         faults.append(Fault("schedule_type", "schedule_conflict", message))
     if carried.timezone is not None and own.timezone not in (_ANY_ZONE, carried.timezone):
         message = (
-            f"The workflow's timezone is {own.timezone} and its trigger's {carried.timezone}; "
+            f"The workflow's timezone is {own.timezone} and its trigger's {_told(carried.timezone)}; "
             "give one of them, or the same twice."
         )
         faults.append(Fault("timezone", "schedule_conflict", message))
     return faults
+
+
+def _told(value: str | None) -> str:
+    return "null" if value is None else quoted(value)
 
 
 def _carried(data: Mapping[str, Any]) -> Carried | None:

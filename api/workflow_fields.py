@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.schedule import MOST_JITTER
+from shared.schedule import MAX_VALUE, MOST_JITTER
 
 ScheduleType = Literal["manual", "interval", "cron", "daily", "weekly", "monthly"]
 
@@ -21,9 +21,10 @@ _ScheduleType = Annotated[
     ScheduleType | None, Meta(description="one of manual, interval, cron, daily, weekly, monthly (null: manual)")
 ]
 _ScheduleValue = Annotated[
-    str | None, Meta(description="a text such as '5 minutes', '0 9 * * 1-5' or '09:00', or null")
+    Annotated[str, Meta(max_length=MAX_VALUE)] | None,
+    Meta(description="a text of at most 1,000 characters such as '5 minutes', '0 9 * * 1-5' or '09:00', or null"),
 ]
-_Timezone = Annotated[str, Meta(description="an IANA name such as UTC or Europe/Berlin")]
+_Timezone = Annotated[str, Meta(max_length=100, description="an IANA name such as UTC or Europe/Berlin")]
 _Nodes = Annotated[list[Any], Meta(description="a list of 1 to 2,000 nodes, exactly one of them a trigger")]
 _Edges = Annotated[list[Any], Meta(description="a list of at most 10,000 edges")]
 _Priority = Annotated[Literal["high", "normal", "low"], Meta(description="high, normal or low")]

@@ -6,7 +6,7 @@ of those that have come are run, and `Policy` holds what the settings add. docs/
 """
 
 from shared.schedule.due import LATE, MOST_MISSED, DueSlots, due_slots
-from shared.schedule.model import DST_FOLDS, DST_GAPS, SCHEDULE_TYPES, Schedule
+from shared.schedule.model import DST_FOLDS, DST_GAPS, MAX_VALUE, SCHEDULE_TYPES, Schedule
 from shared.schedule.policy import MOST_JITTER, Policy, read_policy
 from shared.schedule.slots import (
     Slot,
@@ -24,6 +24,7 @@ __all__ = [
     "DST_FOLDS",
     "DST_GAPS",
     "LATE",
+    "MAX_VALUE",
     "MOST_JITTER",
     "MOST_MISSED",
     "SCHEDULE_TYPES",

@@ -9,6 +9,8 @@ import msgspec
 SCHEDULE_TYPES: Final = ("manual", "interval", "cron", "daily", "weekly", "monthly")
 DST_GAPS: Final = ("shift", "skip")
 DST_FOLDS: Final = ("first", "last", "both")
+#: Characters of a schedule's value, all of which are looked at when it is read.
+MAX_VALUE: Final = 1_000
 
 
 class Schedule(msgspec.Struct, frozen=True):

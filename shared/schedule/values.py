@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from shared.schedule import cron
-from shared.schedule.model import DST_FOLDS, DST_GAPS, SCHEDULE_TYPES, Schedule, nearest, quoted
+from shared.schedule.model import DST_FOLDS, DST_GAPS, MAX_VALUE, SCHEDULE_TYPES, Schedule, nearest, quoted
 from shared.schedule.patterns import CronPattern, MonthlyPattern, Pattern
 from shared.schedule.rules import Elapsed, Local, Never, Rule
 from shared.schedule.zones import timezone_faults
@@ -14,7 +14,6 @@ from shared.schedule.zones import timezone_faults
 Reading = tuple[Rule | None, list[str]]
 
 _UNITS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
-_MAX_VALUE: Final = 1_000
 _MAX_INTERVAL: Final = 3_650 * 86_400
 _INTERVAL: Final = re.compile(r"(?P<count>[0-9]{1,12}) (?P<unit>[a-z]+?)s?")
 _TIME: Final = re.compile(r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})")
@@ -40,9 +39,9 @@ def _choice(field: str, value: str, legal: tuple[str, ...]) -> list[tuple[str, s
 
 
 def _too_long(schedule: Schedule) -> Reading | None:
-    if schedule.type == "manual" or len(schedule.value or "") <= _MAX_VALUE:
+    if schedule.type == "manual" or len(schedule.value or "") <= MAX_VALUE:
         return None
-    return None, [f"a schedule_value has at most {_MAX_VALUE} characters, this one {len(schedule.value or '')}"]
+    return None, [f"a schedule_value has at most {MAX_VALUE} characters, this one {len(schedule.value or '')}"]
 
 
 def _manual(schedule: Schedule) -> Reading:  # noqa: ARG001 - the value beside it is kept and means nothing

@@ -37,6 +37,25 @@ async def preview(api: ApiClient, count: int | None = None, **fields: Any) -> An
     return answer.json
 
 
+async def test_a_value_is_measured_before_it_is_read(api: ApiClient) -> None:
+    """100,000 terms, or a name of a zone as long, are refused by their length, and no message repeats them."""
+    line = "0," * 100_000 + "0 0 29 2 1"
+    carried = node("n1", "scheduled_trigger", schedule_type="cron", schedule_value=line)
+    graph = {"name": "One", "nodes": [carried, node("n2", "terminate")]}
+    graph["edges"] = [{"id": "e", "source": "n1", "target": "n2"}]
+    asked: list[tuple[str, dict[str, Any], str]] = [
+        ("/workflows/schedule/preview", {"schedule_type": "cron", "schedule_value": line}, "schedule_value"),
+        ("/workflows/schedule/preview", {"schedule_type": "daily", "timezone": line}, "timezone"),
+        ("/workflows", {**graph, "schedule_type": "daily", "schedule_value": "09:00"}, "nodes[0].data.schedule_value"),
+        ("/workflows", {**graph, "schedule_type": "cron", "schedule_value": line}, "schedule_value"),
+    ]
+    for path, body, field in asked:
+        answer = await api.call("POST", path, body)
+        assert answer.status == 422, (path, field)
+        assert any(fault["path"].endswith(field) for fault in answer.json["errors"]), answer.json["errors"]
+        assert len(answer.body) < 10_000
+
+
 async def slots_of(api: ApiClient, made: dict[str, Any], count: int = 3) -> Any:
     """The answer about a workflow's next slots."""
     answer = await api.call("GET", f"/workflows/{made['id']}/schedule?next={count}")
