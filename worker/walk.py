@@ -128,19 +128,21 @@ class Walk:
             StepFailedError: if it failed.
         """
         node = self.blueprint.nodes[self.plan_node.id]
-        scope = await self._with_vault(node) if node.secretive else self._scope.names
-        return await node.call(scope, self.step_context())
+        scope, seconds = await self._with_vault(node) if node.secretive else (self._scope.names, 0.0)
+        context = self.step_context()
+        return await node.call(scope, msgspec.structs.replace(context, rendered=seconds) if seconds else context)
 
-    async def _with_vault(self, node: CompiledNode) -> Mapping[str, Any]:
-        """What the templates of a node see that reads the vault. What it uses is kept before it is used.
+    async def _with_vault(self, node: CompiledNode) -> tuple[Mapping[str, Any], float]:
+        """What a node's templates see that reads the vault, and the seconds that took. What it uses is kept first.
 
         Raises:
-            StepFailedError: if an item is missing, has expired or cannot be read.
+            StepFailedError: if an item is missing, has expired or cannot be read, or it takes too long.
         """
         values = await self._secrets.values(self.loaded.workspace_id, node.vault)
         scope = {**self._scope.names, "vault": values}
-        await self._use(list(values.values()), (await node.exposes(scope)).texts)
-        return scope
+        exposed = await node.exposes(scope)
+        await self._use(list(values.values()), exposed.texts)
+        return scope, exposed.seconds
 
     async def _use(self, secrets: Sequence[str], derived: Sequence[str] = ()) -> None:
         await self._secrets.note(self.loaded.run_id, self.loaded.workspace_id, secrets, derived)

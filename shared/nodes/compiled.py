@@ -1,5 +1,6 @@
 """A node ready to run: what is constant was converted once, what holds templates is rendered for each run."""
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -32,6 +33,8 @@ from shared.templates.values import weigh
 _FEW: Final = 8
 #: Characters of the data of a node with more.
 _LARGEST: Final = 8 * limits.OUTPUT
+
+_TOO_LONG: Final = f"The templates that read the vault take more than {limits.SECONDS:g} s of processor time."
 
 
 class Compiled(Generic[DataT]):
@@ -80,15 +83,25 @@ class Compiled(Generic[DataT]):
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """See `NodeType.call`."""
-        return await self._type.call(self._rendered_in_time(scope), context)
+        return await self._type.call(self._rendered_in_time(scope, context.rendered), context)
 
     async def exposes(self, scope: Mapping[str, Any]) -> Exposed:
-        """See `CompiledNode.exposes`; a template that fails exposes nothing, and fails again when it is rendered."""
+        """See `CompiledNode.exposes`; a template that fails exposes nothing, and fails again when it is rendered.
+
+        The readers are rendered twice, here and for the call, and draw on one allowance both times.
+        """
         texts: list[str] = []
-        for template in self._readers:
-            with suppress(TemplateError):
-                texts += template.exposed(scope)
-        return Exposed(texts)
+        began = time.thread_time()
+        allowance.begin()
+        try:
+            for template in self._readers:
+                with suppress(TemplateError):
+                    texts += template.exposed(scope)
+                if allowance.left() <= 0:
+                    raise StepFailedError("template_error", _TOO_LONG)
+        finally:
+            allowance.end()
+        return Exposed(texts, time.thread_time() - began)
 
     def begin(self, scope: Mapping[str, Any], context: StepContext) -> Wait:
         """See `NodeType.begin`."""
@@ -102,8 +115,8 @@ class Compiled(Generic[DataT]):
         """See `NodeType.divide`."""
         return self._type.divide(self._rendered_in_time(scope))
 
-    def _rendered_in_time(self, scope: Mapping[str, Any]) -> DataT:
-        allowance.begin()
+    def _rendered_in_time(self, scope: Mapping[str, Any], spent: float = 0.0) -> DataT:
+        allowance.begin(spent)
         try:
             return self._render(scope)
         finally:

@@ -26,9 +26,13 @@ class _Open(local):
 _open: Final = _Open()
 
 
-def begin() -> None:
-    """From here on the renders of this thread share their time."""
-    _open.deadline = 0.0
+def begin(spent: float = 0.0) -> None:
+    """From here on the renders of this thread share their time.
+
+    Args:
+        spent: seconds of it that were used before, in another allowance for the same node.
+    """
+    _open.deadline = time.thread_time() + limits.SECONDS - spent if spent else 0.0
 
 
 def end() -> None:

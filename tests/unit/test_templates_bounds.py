@@ -3,13 +3,14 @@
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared import jsontext
 from shared.errors import StepFailedError
 from shared.nodes.registry import compile_node, default_registry
-from shared.templates import TemplateError, parse
-from tests.outbound import faults
+from shared.templates import TemplateError, limits, parse
+from tests.outbound import faults, step
 
 
 @pytest.mark.parametrize(
@@ -135,3 +136,30 @@ def test_a_type_that_breaks_over_data_is_a_fault(monkeypatch: pytest.MonkeyPatch
     example = dict(registry.type_of("merge").example)
     assert [fault.code for fault in registry.check("merge", example, "d")[0]] == ["broken_component"]
     assert registry.handles("merge", example) == ()
+
+
+_SLOW = "{% for a in (1..300) %}{% for b in (1..300) %}{% endfor %}{% endfor %}{{ vault.key }}"
+
+
+async def test_what_a_node_exposes_has_one_allowance() -> None:
+    """Hundreds of slow templates that read the vault fail the step after the time of one, not of each."""
+    many = {str(place): f"{place}{_SLOW}" for place in range(100)}
+    node = compile_node("n", "webhook", {"method": "POST", "url": "http://a.test", "body_type": "form", "body": many})
+    began = time.thread_time()
+    with pytest.raises(StepFailedError, match="read the vault take more than") as caught:
+        await node.exposes({"vault": {"key": "secret-of-the-test"}})
+    assert caught.value.code == "template_error"
+    assert time.thread_time() - began < 2 * limits.SECONDS
+
+
+async def test_exposing_and_rendering_share_their_time() -> None:
+    """What finding out took is not there for rendering; what is over when the call begins renders nothing."""
+    body = "{{ vault.key }}{% if 1 %}{% endif %}"
+    node = compile_node("n", "webhook", {"method": "POST", "url": "http://a.test", "body_type": "text", "body": body})
+    scope = {"vault": {"key": "secret-of-the-test"}}
+    exposed = await node.exposes(scope)
+    assert exposed.texts == ["secret-of-the-test"]
+    assert 0 < exposed.seconds < limits.SECONDS
+    with pytest.raises(StepFailedError) as caught:
+        await node.call(scope, msgspec.structs.replace(step(), rendered=limits.SECONDS))
+    assert caught.value.code == "template_error"
