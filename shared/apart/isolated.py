@@ -30,7 +30,7 @@ from shared.errors import StepFailedError
 from shared.jsontext import decode, encode, to_bytes
 from shared.nodes.base import CompiledNode, Grant, StepContext, TriggerContext
 from shared.nodes.registry import Registry, default_registry
-from shared.texts import BREAKAGES, internal_error
+from shared.texts import BREAKAGES, internal_error, texts_of_failure
 
 #: Bytes of address space: a node that eats memory fails here before the machine is short of it.
 MEMORY: Final = 2 * 1024**3
@@ -55,7 +55,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
         egress_allow, egress_proxy: as configured.
         grant: of the authorization, once the node has asked for it.
         niceness: how much it gives way to other processes, 0 to 19.
-        largest: bytes of the answer's JSON; a larger one is a failed call.
+        largest: bytes of the answer's JSON; a larger one is a failed call, and a larger failure is cut.
         memory: bytes of address space, at most `MEMORY`.
     """
 
@@ -166,24 +166,30 @@ async def _answer(request: Request, registry: Registry) -> dict[str, Any]:
         built = {"type": type(result).__name__, "result": msgspec.to_builtins(result)}
         _limit(encode(built), request.largest)
     except StepFailedError as error:
-        return _failed(error)
+        return _failed(error, request.largest)
     except (*BREAKAGES, asyncio.CancelledError) as error:
-        return _failed(internal_error(error))
+        return _failed(internal_error(error), request.largest)
     return built
 
 
 def _limit(text: str, largest: int) -> None:
-    if len(text) > largest:
+    if len(to_bytes(text)) > largest:
         message = f"What the node gives is over {largest:,} bytes of JSON, the limit."
         raise StepFailedError("output_too_large", message)
 
 
-def _failed(error: StepFailedError) -> dict[str, Any]:
+def _failed(error: StepFailedError, largest: int) -> dict[str, Any]:
+    """The failure; one that is too large is cut to what a run keeps of it, and then does without input and body."""
     failure = {name: getattr(error, name) for name in FAILURE}
     try:
-        encode(failure)
+        if len(to_bytes(encode(failure))) > largest:
+            error, texts = texts_of_failure(error)
+            failure = {name: getattr(error, name) for name in FAILURE}
+            failure["step_input"] = None if texts.step_input is None else decode(texts.step_input)
+        if len(to_bytes(encode(failure))) > largest:
+            failure |= {"step_input": None, "body": None}
     except BREAKAGES as broken:
-        return _failed(internal_error(broken))
+        return _failed(internal_error(broken), largest)
     return {"failed": failure}
 
 

@@ -23,6 +23,9 @@ COMMAND: Final = (sys.executable, "-P", "-m", "shared.apart.isolated")
 PATIENCE: Final = 30.0
 #: No `Retry.on` names it: crashes do not use attempts up, and are not tried again by them.
 CRASH: Final = "crash"
+#: Bytes that an answer may have besides what its request allows: what it stands in, and the line with the status.
+_ROOM: Final = 64 * 1024
+_PIECE: Final = 256 * 1024
 #: Seconds that it has to start.
 _START: Final = 60.0
 
@@ -105,7 +108,7 @@ class Processes:
         with self._awake():
             forker = await self._forked()
             try:
-                answer = await self._asked(forker, text, seconds + self._patience)
+                answer = await self._asked(forker, text, seconds + self._patience, request.largest + _ROOM)
             except NotStartedError:
                 forker.close()  # whatever it has; the next call starts another
                 raise
@@ -131,15 +134,15 @@ class Processes:
         if self._forker is not None:
             self._forker.close()
 
-    async def _asked(self, forker: Forker, text: bytes, patience: float) -> bytes:
-        """What a fork answers, and the line with its status."""
+    async def _asked(self, forker: Forker, text: bytes, patience: float, most: int) -> bytes:
+        """What a fork answers, and the line with its status; one that says more than ``most`` bytes is killed."""
         answers, requests = await forker.connect()
         child = 0
         try:
             child = await _started(answers, requests, text)
             self._running.add(child)
             async with asyncio.timeout(patience):
-                return await answers.read()
+                return await _all(answers, most)
         except TimeoutError:
             raise crashed("The step hangs: it did not end in a process of its own, and was killed.") from None
         finally:
@@ -186,6 +189,20 @@ async def _started(answers: asyncio.StreamReader, requests: asyncio.StreamWriter
         return os.pidfd_open(int(line.removeprefix(READY)))
     except ProcessLookupError:  # it has ended already
         return 0
+
+
+async def _all(answers: asyncio.StreamReader, most: int) -> bytes:
+    """What is said until the end.
+
+    Raises:
+        StepFailedError: ``output_too_large`` if it is more than so many bytes; a child that is well counts for itself.
+    """
+    said = bytearray()
+    while piece := await answers.read(_PIECE):
+        said += piece
+        if len(said) > most:
+            raise StepFailedError("output_too_large", f"What the node gives is over {most:,} bytes, the limit.")
+    return bytes(said)
 
 
 def _kill(child: int) -> None:

@@ -41,10 +41,10 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes | None
 
     def logged(self) -> dict[str, Any]:
-        """What a log entry shows: without credentials, at most 2 KB of the body."""
+        """What a log entry shows: without credentials, at most 2 KB of the URL and of the body."""
         return {
             "method": self.method,
-            "url": _without_credentials(self.url),
+            "url": _shortened(_without_credentials(self.url)),
             "headers": {name: "[redacted]" if name.lower() in _SECRET else value for name, value in self.headers},
             "body": None if self.body is None else self.body[:_SHOWN].decode("utf-8", "replace"),
         }
@@ -112,6 +112,10 @@ def _with_query(url: str, query: Any) -> str:
 def _encoded(pairs: Any) -> str:
     flat = [(name, text_of(item)) for name, value in pairs for item in (value if isinstance(value, list) else [value])]
     return urlencode(flat, errors="replace")
+
+
+def _shortened(url: str) -> str:
+    return url if len(url) <= _SHOWN else f"{url[:_SHOWN]}..."
 
 
 def _without_credentials(url: str) -> str:

@@ -1,17 +1,21 @@
 """Single nodes tested over HTTP: every kind, every way to fail, and nothing left behind."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import msgspec
 import psutil
 import pytest
 from aiohttp import web
 
 from api import node_tests
 from api.node_tests import ROOM_EACH
+from shared.apart.isolated import LARGEST, Request
 from shared.apart.processes import Processes
+from shared.errors import StepFailedError
 from tests.api_client import Answer, ApiClient, node, token, workflow
 from tests.engine import eventually
 
@@ -148,6 +152,35 @@ async def test_texts_that_are_no_unicode_come_back(api: ApiClient) -> None:
         answer = await api.call("POST", "/workflows/test-node", data=body % data, headers=headers)
         assert (answer.status, answer.json["status"] if ending == "error" else "success") == (200, ending)
         assert b"\\ud800" in answer.body or data.endswith(b'{{ zz }}"}')
+
+
+async def test_a_failure_is_no_larger_than_an_output(make_api: Any, receiver: Any) -> None:
+    """What a failed step was given is cut as a run's would be, however much a template made of it."""
+    url, _ = receiver
+    api = await make_api(egress_allow="127.0.0.1")
+    arguments = {f"a{place}": "{{ a.x }}" for place in range(100)}
+    context = {"a": {"x": "x" * 200_000}}
+    failed = await tried(api, "soap_request", context, wsdl=f"{url}?status=503", operation="Get", arguments=arguments)
+    assert failed["error"]["code"] == "wsdl_unavailable"
+    assert len(json.dumps(failed)) < 100_000
+    address = await tried(api, "webhook", context, method="GET", url=f"{url}?status=503&x={{{{ a.x }}}}")
+    assert address["error"]["code"] == "invalid_url"
+    assert len(json.dumps(address)) < 10_000
+
+
+async def test_a_child_that_says_too_much_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a child does about its own limit, no more is read of it than that and a little."""
+    monkeypatch.setattr("shared.apart.processes._ROOM", 1_000 - LARGEST)
+    children = Processes()
+    try:
+        request = Request("n", "text_transform", {"template": "x" * 5_000}, "run", scope={})
+        with pytest.raises(StepFailedError) as caught:
+            await children.perform(request, 0.0)
+        assert caught.value.code == "output_too_large"
+        request = msgspec.structs.replace(request, data={"template": "x" * 50})
+        assert (await children.perform(request, 0.0)).output["text"] == "x" * 50
+    finally:
+        children.close()
 
 
 async def test_a_reference_to_nothing_names_the_nearest(api: ApiClient) -> None:
