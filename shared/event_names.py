@@ -3,8 +3,10 @@
 import re
 from typing import Final
 
-#: Workflows that listen to one event.
+#: Workflows that listen to one event of a request.
 MAX_LISTENERS: Final = 10_000
+#: And of a step: its runs start in the transaction that settles other steps too, which wait for each of them.
+MAX_STEP_LISTENERS: Final = 1_000
 #: Bytes that the payloads of all runs of one event have together.
 MAX_BYTES: Final = 64 * 1024 * 1024
 #: What a name is, for people.

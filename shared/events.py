@@ -17,7 +17,7 @@ import structlog
 
 from shared.db import Executes
 from shared.errors import EdgewiseError, InvalidError, StepFailedError
-from shared.event_names import MAX_BYTES, MAX_LISTENERS
+from shared.event_names import MAX_BYTES
 from shared.jsontext import decode
 from shared.metrics import EVENT_FILTERS
 from shared.nodes.budget import Budget
@@ -43,7 +43,9 @@ class Filter(msgspec.Struct, frozen=True):
     logic: str = "AND"
 
 
-async def matching(connection: Executes, workspace_id: UUID, event: str, payload: str, now: datetime) -> Sequence[UUID]:
+async def matching(
+    connection: Executes, workspace_id: UUID, event: str, payload: str, now: datetime, *, most: int
+) -> Sequence[UUID]:
     """The active workflows of a workspace that an event starts, by id.
 
     Args:
@@ -52,13 +54,14 @@ async def matching(connection: Executes, workspace_id: UUID, event: str, payload
         event: its name.
         payload: JSON text.
         now: the moment that filters take for the present.
+        most: how many workflows may listen to it.
 
     Raises:
         InvalidError: ``too_many_listeners``, ``event_too_large``, or ``filters_too_slow``.
     """
-    found = await events.listeners(connection, workspace_id, event, MAX_LISTENERS + 1)
-    if len(found) > MAX_LISTENERS:
-        raise InvalidError("too_many_listeners", f"At most {MAX_LISTENERS:,} workflows may listen to one event.")
+    found = await events.listeners(connection, workspace_id, event, most + 1)
+    if len(found) > most:
+        raise InvalidError("too_many_listeners", f"At most {most:,} workflows may listen to one event.")
     filters = sum(listener.filter is not None for listener in found)
     if filters > _INLINE:
         matched = await asyncio.to_thread(_judge, found, payload, now)

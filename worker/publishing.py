@@ -9,6 +9,7 @@ from uuid import UUID
 from shared.advances import Advance, Publishing
 from shared.db import Connection
 from shared.errors import InvalidError
+from shared.event_names import MAX_STEP_LISTENERS
 from shared.events import matching
 from shared.lanes import LIGHT_SHARE, Doorbell
 from shared.states import TriggerType
@@ -57,7 +58,9 @@ class Publisher:
         try:
             verdict = "backlog_full" if await self._is_full(connection, workspace_id) else "published"
             if verdict == "published":
-                workflows = await matching(connection, workspace_id, event, payload, self._now())
+                workflows = await matching(
+                    connection, workspace_id, event, payload, self._now(), most=MAX_STEP_LISTENERS
+                )
         except InvalidError as error:
             verdict = error.code
         runs = [(self._new_id(), workflow_id) for workflow_id in workflows]

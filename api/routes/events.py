@@ -15,7 +15,7 @@ from api.call import Call
 from api.routing import Routes
 from shared.db import Connection
 from shared.errors import InvalidError
-from shared.event_names import NAME_RULE, is_name
+from shared.event_names import MAX_LISTENERS, NAME_RULE, is_name
 from shared.events import matching
 from shared.graph.suggest import shown
 from shared.ids import Prefix, encode
@@ -55,7 +55,7 @@ async def publish_event(call: Call) -> web.Response:
     async def work(connection: Connection) -> Answer:
         await call.services.backlog.admit(call.workspace_id)
         now = call.services.clock.now()
-        workflows = await matching(connection, call.workspace_id, name, payload, now)
+        workflows = await matching(connection, call.workspace_id, name, payload, now, most=MAX_LISTENERS)
         for some in _chunks(workflows, len(payload)):
             triggers = [_trigger(call, workflow_id, payload) for workflow_id in some]
             made.extend(await call.services.ingest.accept_many_on(connection, triggers))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from shared.errors import StepFailedError
-from shared.event_names import MAX_BYTES, MAX_LISTENERS, NAME_RULE, is_name
+from shared.event_names import MAX_BYTES, MAX_STEP_LISTENERS, NAME_RULE, is_name
 from shared.nodes.base import EventCall, Kind, Mode, NodeType, Outcome, StepContext, Wait
 from shared.nodes.fields import Text
 from shared.states import Waits
@@ -18,7 +18,7 @@ _REFUSALS: Final = {
     "too_deep": ("call_too_deep", "Ten runs stand above this one, and no run stands deeper than that.", "error"),
     "too_many_listeners": (
         "too_many_listeners",
-        f"More workflows listen to the event than {MAX_LISTENERS:,}, which one event may start.",
+        f"More workflows listen to the event than {MAX_STEP_LISTENERS:,}, which one event of a step may start.",
         "error",
     ),
     "event_too_large": (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared import events
+from shared.event_names import MAX_LISTENERS, MAX_STEP_LISTENERS
 from shared.ids import Prefix, decode
 from shared.store.open_runs import OpenRuns, RunLimits
 from tests.api_client import ApiClient, node, token
@@ -152,13 +152,13 @@ async def test_all_or_none(synced: Synced, monkeypatch: pytest.MonkeyPatch) -> N
     flows = [await listener(synced, rules=[{"field": "a", "value": 1}]) for _ in range(20)]
     monkeypatch.setattr("api.routes.events._RUNS", 3)
     assert await publish(synced, {"a": 1}) == flows
-    for name, value, code in (
-        ("MAX_LISTENERS", 19, "too_many_listeners"),
-        ("MAX_BYTES", 100, "event_too_large"),
-        ("_TOGETHER", -1.0, "filters_too_slow"),
+    for place, value, code in (
+        ("api.routes.events.MAX_LISTENERS", 19, "too_many_listeners"),
+        ("shared.events.MAX_BYTES", 100, "event_too_large"),
+        ("shared.events._TOGETHER", -1.0, "filters_too_slow"),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(events, name, value)
+            patched.setattr(place, value)
             answer = await synced.api.call("POST", "/workflows/events/order.paid", {"a": 1})
         assert (answer.status, answer.json["code"]) == (422, code)
     assert len((await synced.api.call("GET", "/workflows/runs")).json) == 20
@@ -188,6 +188,19 @@ async def test_a_step_publishes(synced: Synced) -> None:
         heard = await ended(synced, name)
         assert (heard["workflow_id"], heard["parent_run_id"], heard["trigger_type"]) == (flow, run, "event")
         assert heard["trigger_payload"] == {"order": order}
+
+
+async def test_a_step_starts_fewer_than_a_request(synced: Synced, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others wait for the commit that starts its runs, so a step fails past a limit of its own, and starts nothing."""
+    flows = [await listener(synced) for _ in range(3)]
+    assert MAX_STEP_LISTENERS * 10 == MAX_LISTENERS
+    monkeypatch.setattr("worker.publishing.MAX_STEP_LISTENERS", 2)
+    assert await publish(synced) == flows
+    flow = await synced.flow(node("n2", "publish_event", event="order.paid"), trigger="manual_trigger")
+    run = (await synced.api.call("POST", f"/workflows/{flow}/execute", {})).json["id"]
+    error = (await ended(synced, run))["logs"][1]["error"]
+    assert (error["code"], "1,000" in error["message"]) == ("too_many_listeners", True)
+    assert len((await synced.api.call("GET", "/workflows/runs")).json) == 4
 
 
 async def test_events_do_not_go_round_for_ever(synced: Synced) -> None:
