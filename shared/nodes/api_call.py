@@ -7,6 +7,7 @@ import msgspec
 
 from shared.egress.fields import check_headers
 from shared.egress.interface import EgressResponse
+from shared.egress.target import parse_url
 from shared.errors import StepFailedError
 from shared.nodes.api_endpoint import fault_of, url_below
 from shared.nodes.base import Authorization, Grant, Kind, Mode, NodeType, Outcome, StepContext
@@ -123,10 +124,15 @@ async def _answered(
     A grant that was given in answer to a refusal and is refused as well is the last: asking for another one raises.
     """
     response = await _sent(request, grant, data, context)
-    while response.status == 401 and grant.renewable:
+    while grant.renewable and _is_refused(response, request):
         grant = await authorization.grant(grant)
         response = await _sent(request, grant, data, context)
     return response
+
+
+def _is_refused(response: EgressResponse, request: Request) -> bool:
+    """Whether the API refused what was presented; another origin, behind a redirect, was presented nothing."""
+    return response.status == 401 and parse_url(response.url)[0] == parse_url(request.url)[0]
 
 
 async def _sent(request: Request, grant: Grant, data: Data, context: StepContext) -> EgressResponse:

@@ -275,6 +275,18 @@ async def test_a_redirect_to_elsewhere_sees_no_credentials(
         assert "Authorization" not in seen.headers
 
 
+async def test_a_refusal_of_elsewhere_is_none_of_the_api(
+    api: ApiClient, engine: Engine, database: asyncpg.Connection, provider: Provider
+) -> None:
+    """A 401 of an origin that saw no credentials renews and revokes nothing: it is the answer, and the step's alone."""
+    async with serving("x") as other:
+        made = await authorize(api, "oauth2_client_credentials", provider.credentials(base_url=f"{provider.url}/api"))
+        run_id = await run(api, engine, flow(made, query={"to": f"{other.url}/api/elsewhere"}))
+        error = await error_of(database, run_id, "n2")
+        assert (error["code"], error["status"]) == ("api_call_failed", 401)
+        assert (len(provider.asked), len(other.seen), await status_of(api)) == (1, 1, "active")
+
+
 async def test_its_own_header_is_not_given(
     api: ApiClient, engine: Engine, database: asyncpg.Connection, provider: Provider
 ) -> None:
