@@ -20,6 +20,7 @@ from shared.egress.target import parse_url
 from shared.errors import StepFailedError
 from shared.nodes.extras import Extra
 from shared.nodes.http_response import failure, succeeded
+from shared.nodes.soap_particles import check as check_particles
 from shared.nodes.threads import in_thread
 
 SOAP: Final = Extra("soap", "zeep")
@@ -153,6 +154,7 @@ def _too_large() -> StepFailedError:
 def _parsed(url: str, documents: dict[str, bytes]) -> Any:
     """The document, or what it lacks. Runs in a thread."""
     wsdl = SOAP.load("wsdl")
+    check_particles(documents.values(), SOAP.load("wsdl.utils").etree)
     try:
         document = wsdl.Document(url, _Fetched(documents), settings=settings())
     except _Missing as missing:

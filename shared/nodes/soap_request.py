@@ -32,7 +32,8 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         wsdl: URL of the service's description; it is kept for five minutes. With all that it imports it has at most 50
-            documents and 2 MiB, none of which has a DOCTYPE.
+            documents and 2 MiB, none of which has a DOCTYPE; with all it refers to a type holds at most 10,000
+            elements and attributes.
         operation: of the service.
         arguments: by name, as the description nests them; an object ``{"$base64": "..."}`` stands for bytes.
         service, port: which of the description's is meant; by default its first.

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -341,6 +342,64 @@ async def test_odd_descriptions_end(stock: Stock, shape: str) -> None:
         assert (await failure_of("soap_request", data(stock))).code == "invalid_wsdl"
     else:
         assert (await called("soap_request", data(stock))).output["status"] == 200
+
+
+def _nested(tag: str, levels: int, times: int, last: str = "") -> str:
+    """Groups each of which refers so often to the next; the last one has an element or attribute, or ``last``."""
+    own = last or f'<xs:{"element" if tag == "group" else "attribute"} name="x" type="xs:string"/>'
+    inside = [f'<xs:{tag} ref="s:g{level + 1}"/>' * times for level in range(levels)] + [own]
+    opened, closed = ("<xs:sequence>", "</xs:sequence>") if tag == "group" else ("", "")
+    return "".join(f'<xs:{tag} name="g{at}">{opened}{text}{closed}</xs:{tag}>' for at, text in enumerate(inside))
+
+
+def _holding(tag: str, groups: str) -> str:
+    """The schema whose operation takes what the first of the groups holds, too."""
+    end, reference = "</xs:sequence></xs:complexType>", f'<xs:{tag} ref="s:g0"/>'
+    held = f"{reference}{end}" if tag == "group" else f"</xs:sequence>{reference}</xs:complexType>"
+    return SCHEMA.replace(end, held, 1).replace("</xs:schema>", f"{groups}</xs:schema>")
+
+
+@pytest.mark.parametrize("tag", ["group", "attributeGroup"])
+async def test_groups_do_not_explode(stock: Stock, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are counted before they are written out: 2**12 elements are read, 2**30 and circles are refused at once."""
+    stock.schema = _holding(tag, _nested(tag, 12, 2))
+    if tag == "group":
+        assert "Missing element x" in (await failure_of("soap_request", data(stock))).message
+    else:
+        assert (await called("soap_request", data(stock))).output["status"] == 200
+    for groups, told in (
+        (_nested(tag, 30, 2), "one of its types holds more than 10,000 elements and attributes."),
+        (_nested(tag, 3, 1, f'<xs:{tag} ref="s:g0"/>'), "refers to itself."),
+        (_nested(tag, 5_000, 1), "too many levels deep."),
+    ):
+        stock.schema = _holding(tag, groups)
+        monkeypatch.setattr(soap_request, "_descriptions", Descriptions())
+        began = time.process_time()
+        error = await failure_of("soap_request", data(stock))
+        assert (error.code, error.message.endswith(told)) == ("invalid_wsdl", True), error.message
+        assert time.process_time() - began < 2
+
+
+def _derived(levels: int) -> str:
+    """Types each of which holds an element and extends the next; the elements of one are of the first type."""
+    types = "".join(
+        f'<xs:complexType name="T{at}"><xs:complexContent><xs:extension base="s:T{at + 1}"><xs:sequence>'
+        f'<xs:element name="e{at}" type="s:T0" minOccurs="0"/></xs:sequence></xs:extension></xs:complexContent>'
+        "</xs:complexType>"
+        for at in range(levels)
+    )
+    last = f'<xs:complexType name="T{levels}"><xs:sequence><xs:any minOccurs="0"/></xs:sequence></xs:complexType>'
+    return f"{types}{last}"
+
+
+async def test_types_that_extend_each_other(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a type inherits counts, and what its elements hold does not, so types may well contain themselves."""
+    stock.schema = SCHEMA.replace("</xs:schema>", f"{_derived(30)}</xs:schema>")
+    assert (await called("soap_request", data(stock))).output["status"] == 200
+    monkeypatch.setattr(soap_request, "_descriptions", Descriptions())
+    stock.schema = SCHEMA.replace("</xs:schema>", f"{_derived(700)}</xs:schema>")
+    error = await failure_of("soap_request", data(stock))
+    assert error.message.startswith("The WSDL cannot be used: its types")
 
 
 @pytest.mark.parametrize("place", ["wsdl", "service"])
