@@ -1,6 +1,7 @@
 """The named queries against the migrated schema, and where SQL may stand."""
 
 import ast
+import gc
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +29,26 @@ _SQL = re.compile(
 )
 
 
+def _parsed(text: str) -> ast.Module:
+    """The module, parsed while no garbage is collected.
+
+    Python before 3.11.8 counts the depth of trees in one place for all threads (gh-106905). What a collection in the
+    middle of one ends, or another thread that it lets in, may parse too, and the first then says "AST constructor
+    recursion depth mismatch".
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def modules() -> Iterator[tuple[str, ast.Module]]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+            yield str(path.relative_to(ROOT)), _parsed(path.read_text(encoding="utf-8"))
 
 
 def _loaded(node: ast.AST) -> str | None:
