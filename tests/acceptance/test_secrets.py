@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hmac
 import json
 import threading
 import urllib.error
@@ -24,9 +25,18 @@ SECRETS = {
     "awkward": 'p@ss "w/rd" \\é+&=%<!> ~',
     "token": "sk_live_9fQ2bX7LrT0cVw5ZkYh3",
     "pin": "40718253",
+    "signing": "hook-4cWq8sTz1-signs",
     "pem": "-----BEGIN KEY-----\n"
     + "\n".join("MIIEv/Qf+7" * 6 + str(line) for line in range(50))
     + "\n-----END KEY-----",
+}
+#: What authorizations present, the last one a token of the provider's.
+PRESENTED = {
+    "bearer": "bearer-7Hq2xZ9pLm",
+    "basic": 'b@sic "pass"/word',
+    "header": "header-Kd83nfQ0",
+    "client": "client-secret-5Tg",
+    "access": "access-token-Yx71b",
 }
 #: Sent and echoed like the others, and no item of the vault: the search must find it.
 CONTROL = "control-7c1f0a9e-not-a-secret"
@@ -89,6 +99,9 @@ class Echo:
             said["json"] = json.loads(body)
         status = {"fail": 500, "flaky": 503 if tries == 0 else 200, "redirect": 302}.get(place, 200)
         text = json.dumps(said).encode()
+        if place == "token":
+            granted = {"access_token": PRESENTED["access"], "token_type": "Bearer", "expires_in": 3600}
+            text = json.dumps(granted).encode()
         request.send_response(status, f"Said {headers.get('X-Token', '')}")
         request.send_header("Content-Type", "application/octet-stream" if place == "binary" else "application/json")
         request.send_header("X-Echo", request.headers.get("Authorization", ""))
@@ -220,57 +233,104 @@ async def _broker(url: str) -> str:
         return "\n".join(found)
 
 
-def _read(url: str, token: str) -> str:
-    """The body of an answer, whatever its status; of a stream what comes at once."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+def _read(url: str, token: str, body: Any = None, *, expect: int = 200, headers: dict[str, str] | None = None) -> str:
+    """The body of an answer that has the expected status; what is not there would be clean for nothing."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        url, data, {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **(headers or {})}
+    )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            text: bytes = answer.read()
+        with urllib.request.urlopen(request, timeout=15) as answer:
+            status, text = answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
-            text = error.read()
-    return text.decode()
+            status, text = error.code, error.read()
+    assert status == expect, (url, status, text[:500])
+    return str(text.decode())
 
 
-def _shown(up: Up, workflows: list[str], runs: list[str], items: list[str]) -> dict[str, str]:
-    """What every route answers."""
+def _shown(up: Up, workflows: list[str], runs: list[str], items: list[str], scheduled: str) -> dict[str, str]:
+    """What every route answers that reads."""
     told = up.told()
-    paths = [
-        "",
-        "/vault",
-        "/runs",
-        "/runs?status=failed",
-        "/callable",
-        "/node-types",
-        "/authorization",
-        "/audit",
-        "/logs/recent",
-    ]
-    paths += [
-        f"/{each}{part}"
-        for each in workflows
-        for part in (
-            "",
-            "/executions",
-            "/logs",
-            "/logs/stats",
-            "/versions",
-            "/versions/1",
-            "/export",
-            "/deliveries",
-            "/schedule",
-        )
-    ]
+    paths = ["", "/vault", "/runs", "/runs?status=failed", "/callable", "/node-types", "/authorization"]
+    paths += [f"/{each}{part}" for each in workflows for part in ("", "/executions")]
+    paths += [f"/{scheduled}/schedule"]
     paths += [f"/runs/{each}" for each in runs]
     paths += [f"/vault/{each}" for each in items]
     shown = {path: _read(f"{told['url']}/workflows{path}", told["token"]) for path in paths}
     urls = [told["metrics"]["api"], told["metrics"]["scheduler"], *told["metrics"]["workers"]]
-    urls += [f"{told['url']}/openapi.json", f"{told['url']}/docs", f"{told['url']}/readyz"]
+    urls += [f"{told['url']}/openapi.json", f"{told['url']}/docs"]
     return shown | {url: _read(url, told["token"]) for url in urls}
 
 
+def _authorized(client: Client, echo: Echo) -> list[dict[str, Any]]:
+    """A workflow for each kind of authorization that needs no person."""
+    base = {"base_url": echo.url("/api")}
+    configs = {
+        "bearer": {"token": PRESENTED["bearer"]},
+        "basic": {"username": "me", "password": PRESENTED["basic"]},
+        "header": {"name": "X-Key", "value": PRESENTED["header"]},
+        "oauth2_client_credentials": {
+            "token_url": echo.url("/token"), "client_id": "c", "client_secret": PRESENTED["client"],
+        },
+    }  # fmt: skip
+    made = []
+    for kind, config in configs.items():
+        authorization = {"name": kind, "kind": kind, "config": {**base, **config}}
+        given = client("POST", "/workflows/authorization", authorization, 201)
+        call = node("call", "api_call", method="POST", endpoint="/x", body={"plain": CONTROL})
+        nodes = [node("t", "manual_trigger"), call, node("x", "data_mapper", mapping={"said": "{{ call.body }}"})]
+        made.append(client.create(nodes, edges(("t", "call"), ("call", "x")), authorization_id=given["id"]))
+    return made
+
+
+def _hooked(client: Client, url: str) -> dict[str, str]:
+    """What is shown of requests to a webhook that is signed; those that start no run are sent the secret as well."""
+    signature = {"scheme": "github", "secret": "signing"}
+    hook = client.create(
+        [node("t", "webhook_trigger", signature=signature), node("x", "text_transform", template="x")],
+        edges(("t", "x")),
+    )
+    path = f"{url}{urlsplit(hook['webhook_url']).path}"
+    told = {"secret": SECRETS["signing"], "plain": CONTROL}
+    good = "sha256=" + hmac.new(SECRETS["signing"].encode(), b'{"a": 1}', "sha256").hexdigest()
+    started = {"X-Hub-Signature-256": good, "X-GitHub-Delivery": "d"}
+    shown = {
+        "hook": _read(path, "", {"a": 1}, expect=202, headers=started),
+        "forged": _read(
+            path, "", told, expect=401, headers={"X-Hub-Signature-256": good, "X-Told": SECRETS["signing"]}
+        ),
+        "again": _read(path, "", {"a": 1}, expect=202, headers={**started, "X-Told": SECRETS["signing"]}),
+    }
+    until(lambda: len(client("GET", f"/workflows/{hook['id']}/deliveries")) == len(shown))
+    listed = client("GET", f"/workflows/{hook['id']}/deliveries")
+    return shown | {"deliveries": json.dumps(listed), "hook itself": json.dumps(hook)}
+
+
+def _asked(client: Client, up: Up, echo: Echo) -> dict[str, str]:
+    """A page for people, and what it answers them."""
+    nodes = [
+        node("t", "manual_trigger"),
+        _call(echo, "ok"),
+        node("link", "text_transform", template="{{ run.links.ask }}"),
+        node("ask", "approval", text="{{ ok.body.body }} {{ ok.body.headers | json }}"),
+    ]
+    asking = client.create(nodes, edges(("t", "ok"), ("ok", "link"), ("link", "ask")))
+    run_id = client.execute(asking)
+    until(lambda: client.run(run_id)["status"] == "awaiting_ui_interaction", 60)
+    run = client.run(run_id)
+    link = next(log["output"] for log in run["logs"] if log["node_id"] == "link")
+    url = up.told()["url"] + urlsplit(link if isinstance(link, str) else link["text"]).path
+    page, question = _read(url, "", headers={"Accept": "text/html"}), _read(url, "")
+    answer = _read(url, "", {"outcome": "approved"}, expect=202)
+    until(client.has_ended(run_id), 60)
+    return {"page": page, "question": question, "answer": answer, "asked": json.dumps(client.run(run_id))}
+
+
 def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> None:
-    """After a run that used secrets in all allowed places, failed, was retried, timed out and had them echoed back.
+    """After runs that used secrets in all allowed places, failed, were retried, timed out and had them echoed back.
+
+    Authorizations present theirs, a webhook is sent the one it is signed with, a page shows one, nodes are tested.
 
     Searched are the whole database, the broker, the logs of all processes, /metrics and what the API answers.
     """
@@ -286,6 +346,10 @@ def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> No
     called = client.create(
         [node("t", "workflow_trigger"), node("x", "data_mapper", mapping={"was": "{{ t.payload }}"})], edges(("t", "x"))
     )
+    heard = client.create(
+        [node("t", "event_trigger", event="said"), node("x", "data_mapper", mapping={"was": "{{ t.payload }}"})],
+        edges(("t", "x")),
+    )
     calls = _nodes(echo, told["database_url"])
     names = [each["id"] for each in calls]
     behind = [
@@ -293,6 +357,7 @@ def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> No
         node("each", "iterator", items=["{{ ok.body }}", "{{ ok.headers }}"]),
         node("item", "text_transform", template="{{ each.item | json }}"),
         node("child", "trigger_workflow", workflow_id=called["id"], wait=True, context={"said": "{{ ok.body }}"}),
+        node("tell", "publish_event", event="said", payload={"said": "{{ ok.body }}"}),
         node("ask", "approval", text="{{ ok.body.body }}", timeout=600),
         node("end", "terminate", status="failed", message="{{ ok.body.path }}", output={"all": "{{ mapped }}"}),
     ]
@@ -300,12 +365,16 @@ def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> No
         *(("t", name) for name in names),
         *((name, "mapped", *handle) for name in names for handle in ((), ("error",))),
         ("mapped", "each"), ("each", "item", "item"), ("each", "child", "done"), ("mapped", "ask"),
+        ("mapped", "tell"),
         ("child", "end"),
     )  # fmt: skip
     workflow = client.create(
         [node("t", "manual_trigger"), *calls, *behind], wires, settings={"error_workflow_id": handler["id"]}
     )
-    assert {name for item in items for name in client("GET", f"/workflows/vault/{item}")["used_by"]} == {workflow["id"]}
+    used_by = [set(client("GET", f"/workflows/vault/{item}")["used_by"]) for item in items]
+    assert set().union(*used_by) == {workflow["id"]}
+    authorized = _authorized(client, echo)
+    presenting = [client.execute(each) for each in authorized]
     by_key = Client(told["url"], key["secret"])
     run_id = by_key.execute(workflow)
     until(lambda: "slow" in echo.paths, 60)
@@ -332,12 +401,30 @@ def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> No
     assert (tries["fail"], tries["flaky"], tries["slow"]) == (2, 2, 2)
 
     secrets = {*SECRETS.values(), SECRETS["token"].upper(), key["secret"]}
-    shown = _shown(up, [workflow["id"], handler["id"], called["id"]], [run_id], items)
+    for each in presenting:
+        until(client.has_ended(each))
+        assert client.run(each)["status"] == "completed"
+    secrets |= {*PRESENTED.values()}
+    scheduled = client.create(
+        [
+            node("t", "scheduled_trigger", schedule_type="cron", schedule_value="0 3 * * *"),
+            node("x", "delay", duration=1),
+        ],
+        edges(("t", "x")),
+    )
+    workflows = [workflow, handler, called, heard, scheduled, *authorized]
+    shown = _shown(up, [each["id"] for each in workflows], [run_id, *presenting], items, scheduled["id"])
+    shown |= _hooked(client, told["url"]) | _asked(client, up, echo)
+    test = {"node": _call(echo, "ok"), "context": {}}
+    shown["test-node"] = _read(f"{told['url']}/workflows/test-node", told["token"], test)
+    assert json.loads(shown["test-node"])["status"] == "success"
     database, broker = asyncio.run(_stored(told["database_url"])), asyncio.run(_broker(told["broker_url"]))
     up.stop()
     logs = up.output()
     assert _found(database, {CONTROL}), "the search of the database finds what is there"
-    assert [path for path, text in shown.items() if _found(text, {CONTROL})], "and that of the answers"
+    plain = {path for path, text in shown.items() if _found(text, {CONTROL})}
+    runs = {f"/runs/{each}" for each in (run_id, *presenting)}
+    assert plain >= {"page", "question", "asked", "test-node", "deliveries", *runs}, "and that of the answers"
     assert '"service":"worker"' in logs.replace(" ", "")
     assert {path: found for path, text in shown.items() if (found := _found(text, secrets))} == {}
     assert _found(database, secrets) == set()
