@@ -1,8 +1,6 @@
 """The answer that a ``webhook`` node got: its output, or why it failed."""
 
 import base64
-import codecs
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import Message
@@ -11,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from shared import jsontext
+from shared.charsets import codec_of
 from shared.egress.interface import EgressResponse
 from shared.egress.pinned import shown
 from shared.errors import StepFailedError
@@ -18,10 +17,6 @@ from shared.errors import StepFailedError
 #: Bytes of a failed answer's body that the error carries.
 SHOWN: Final = 2048
 _TEXTUAL: Final = ("application/xml", "application/javascript", "application/x-www-form-urlencoded", "application/yaml")
-#: What text on the web is in. Python has other codecs, which unpack, read escapes, or take quadratic time (punycode).
-_CHARSETS: Final = re.compile(
-    r"utf-?(8|16|32)\S*|ascii|latin.1|iso8859-\d+|cp\d+|koi8-\w|mac-\w+|big5\w*|gb\w+|euc_\w+|shift_jis\w*|iso2022_\w+"
-)
 #: Seconds: a longer wait than the longest timer is not taken over from the other side.
 _LONGEST_RETRY: Final = 365 * 86_400.0
 
@@ -112,10 +107,10 @@ def _charset(content_type: str) -> str:
     message = Message()
     try:
         message["Content-Type"] = content_type
-        name = codecs.lookup(str(message.get_content_charset("utf-8"))).name
+        charset = str(message.get_content_charset("utf-8"))
     except (LookupError, ValueError):
         return "utf-8"
-    return name if _CHARSETS.fullmatch(name) else "utf-8"
+    return codec_of(charset) or "utf-8"
 
 
 def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:

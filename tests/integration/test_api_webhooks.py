@@ -111,6 +111,8 @@ async def test_odd_characters_come_back(api: ApiClient) -> None:
         (b"[" * 500 + b"]" * 500, "application/json", 400, "json_too_deep"),
         (b"\xff", "text/plain", 400, "malformed_body"),
         (b"x", "text/plain; charset=klingon", 415, "unsupported_media_type"),
+        (b"x", "text/plain; charset=punycode", 415, "unsupported_media_type"),
+        (b"a=1", "application/x-www-form-urlencoded; charset=idna", 415, "unsupported_media_type"),
         (b"x", "nonsense", 415, "unsupported_media_type"),
         (b"--x", "multipart/form-data", 400, "malformed_body"),
         (b'"' + b"x" * 2_000 + b'"', "application/json", 413, "body_too_large"),
