@@ -74,6 +74,57 @@ _RULES: Final[list[dict[str, Any]]] = [
 _STATUSES: Final = {200, 202, 400, 401, 403, 413, 415, 429, 503}
 
 
+_PUNCTUATION: Final = [
+    b"",
+    b";",
+    b"; ",
+    b"=",
+    b'"',
+    b"''",
+    b"*=",
+    b"*0=",
+    b"*0*=",
+    b",",
+    b"\\",
+    b"\x00",
+    b"\xff",
+    b" " * 300,
+]
+_WORDS: Final = [b"form-data", b"name", b"filename", b"_charset_", b"utf-8", b"punycode", b"%ff", b"x", b"x" * 9_000]
+_HEADS: Final = [
+    b"Content-Type: text/plain; charset=",
+    b"Content-Type: multipart/form-data; boundary=b",
+    b"Content-Type: ",
+    b"Content-Encoding: gzip",
+    b"Content-Length: ",
+    b"Content-Transfer-Encoding: base64",
+    b"Content-Transfer-Encoding: quoted-printable",
+    b"Content-Transfer-Encoding: ",
+    b": ",
+    b"X Y: ",
+    b"X: " + b"x" * 10_000,
+    b"\r\n".join([b"X: 1"] * 150),
+    b"nothing",
+]
+_JUNK: Final = st.lists(st.sampled_from(_PUNCTUATION + _WORDS), max_size=8).map(b"".join)
+_DISPOSITION: Final = st.just(b'form-data; name="a"') | st.builds(b"form-data; %b".__mod__, _JUNK) | _JUNK
+_HEAD: Final = st.builds(
+    lambda disposition, heads: b"\r\n".join([b"Content-Disposition: " + disposition, *heads]),
+    _DISPOSITION,
+    st.lists(st.builds(lambda head, value: head + value, st.sampled_from(_HEADS), _JUNK), max_size=3),
+)
+_BREAK: Final = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b""])
+_CONTENT: Final = st.sampled_from([b"x", b"", b"punycode", b"=4", b"abc", b"\xff", b"--b", b"\r\n"]) | st.binary(
+    max_size=20
+)
+_FIELD: Final = st.builds(
+    lambda head, content, one, two: b"--b" + one + head + two + two + content + one, _HEAD, _CONTENT, _BREAK, _BREAK
+)
+_END: Final = st.sampled_from([b"--b--\r\n", b"--b--", b"--b", b"", b"--c--", b"--b--\r\n--b"])
+#: Multipart forms, and what is nearly one.
+_FORMS: Final = st.builds(lambda fields, end: b"".join(fields) + end, st.lists(_FIELD, min_size=1, max_size=3), _END)
+
+
 def _hooks(sync: _Sync) -> list[str]:
     """Webhooks with each of the rules."""
     made = sync.run(sync.client.call("POST", "/workflows/vault", {"name": "the-item", "secret": "whsec_c2VjcmV0"}))
@@ -113,6 +164,22 @@ def test_any_headers_and_bodies(fuzzed: _Sync) -> None:  # noqa: F811 — the fi
     def check(path: str, headers: dict[str, str], content_type: str, body: bytes, query: str) -> None:
         sent = {"Content-Type": content_type, **headers}
         _is_of_the_contract(fuzzed.run(fuzzed.client.call("POST", path + query, token="", data=body, headers=sent)))
+
+    check()
+
+
+def test_any_form(fuzzed: _Sync) -> None:  # noqa: F811 — the fixture
+    """Multipart forms with anything in their heads, on a webhook that takes them and on one that wants them signed."""
+    hooks = _hooks(fuzzed)
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+
+    @settings(parent=_FUZZ, max_examples=100)
+    @given(_FORMS)
+    def check(body: bytes) -> None:
+        for path, statuses in ((hooks[0], {202, 400, 415}), (hooks[4], {401})):
+            answer = fuzzed.run(fuzzed.client.call("POST", path, token="", data=body, headers=headers))
+            _is_of_the_contract(answer)
+            assert answer.status in statuses, (answer.status, answer.body)
 
     check()
 
