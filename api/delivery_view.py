@@ -30,6 +30,7 @@ Outcome = Literal[
     "rate_limited",
     "limited",
     "unavailable",
+    "unverified",
 ]
 _OUTCOME_RULE: Final = f"one of {', '.join(OUTCOMES)}"
 _MOST_A_SECOND: Final = 100

@@ -46,7 +46,8 @@ _OUTCOMES: Final[Mapping[type[EdgewiseError], str]] = {
     RateLimitedError: "limited",
     UnavailableError: "unavailable",
 }
-_RATE: Final = "webhook_rate_limit"
+#: What a later replay tells apart: nobody knows who sent what could not be verified.
+_BY_CODE: Final[Mapping[str, str]] = {"webhook_rate_limit": "rate_limited", "webhook_secret_missing": "unverified"}
 
 
 async def receive(call: Call) -> web.Response:
@@ -75,7 +76,7 @@ async def receive(call: Call) -> web.Response:
 
 def outcome_of(error: EdgewiseError) -> str:
     """What a request that was refused counts as."""
-    return "rate_limited" if error.code == _RATE else _OUTCOMES.get(type(error), "invalid")
+    return _BY_CODE.get(error.code) or _OUTCOMES.get(type(error), "invalid")
 
 
 class _Receiving:

@@ -26,8 +26,10 @@ OUTCOMES: Final = (
     "rate_limited",
     "limited",
     "unavailable",
+    "unverified",
 )
 #: Those that a replay is for unless it says otherwise: what came from who may send, and no run came of it.
+#: What came while the secret of its signature was away is ``unverified``: anybody may have sent it.
 MISSED: Final = ("inactive", "rate_limited", "limited", "unavailable")
 #: How many rows of each kind are looked at for one page or batch.
 _WINDOW: Final = 1_000

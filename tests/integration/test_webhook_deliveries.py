@@ -211,6 +211,29 @@ async def test_many_are_replayed_in_their_order(api: ApiClient, monkeypatch: pyt
     ).status == 404
 
 
+async def test_what_nobody_verified_is_replayed_only_by_its_name(api: ApiClient) -> None:
+    """A forged request that came while the secret was away runs with none of a replay of what was missed."""
+    await keep_secret(api, "the-item", SECRET)
+    made, path = await hook(api, signature={"scheme": "github", "secret": "the-item"})
+    async with api.api.services.pool.acquire() as connection:
+        await connection.execute("UPDATE vault_items SET expires_at = now()")
+    assert (await send(api, path, {"forged": True})).status == 503
+    assert [(row["outcome"], row["code"]) for row in await listed(api, made)] == [
+        ("unverified", "webhook_secret_missing")
+    ]
+    route = f"/workflows/{made['id']}/deliveries/replay"
+    for asked, matched in (
+        ({"from": "2020-01-01"}, 0),
+        ({"outcome": "unavailable"}, 0),
+        ({"outcome": "unverified"}, 1),
+    ):
+        answer = await api.call("POST", route, {"filter": asked})
+        assert answer.status == 202, answer.body
+        await replay_all(api)
+        done = await api.call("GET", f"/workflows/deliveries/replays/{answer.json['id']}")
+        assert (done.json["matched"], done.json["done"]) == (matched, matched)
+
+
 async def test_a_replay_keeps_its_pace(api: ApiClient) -> None:
     """A batch is what comes in a second, and the next is due a second later, whoever works on it."""
     made, path = await hook(api)
