@@ -115,7 +115,7 @@ class _Receiving:
             raise ConflictError("workflow_inactive", "The workflow of this webhook is inactive; activate it first.")
         secret_header = "" if rules.signature is None else rules.signature.header
         payload = await compose(request, body, stamp(services.clock.now()), secret_header=secret_header)
-        key = dedupe_key(rules, request, payload) if rules.dedupes else None
+        key = dedupe_key(rules, request, payload, body) if rules.dedupes else None
         return await self._started(payload, await self._accept(payload, key))
 
     async def _accept(self, payload: str, key: str | None) -> Accepted:

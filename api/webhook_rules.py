@@ -1,6 +1,6 @@
 """The rules of one webhook, ready to be held against requests; and what templates about a request come to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_network
@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from api.client_address import Network
+from api.webhook_signatures import signed_content, signed_id
 from shared import jsontext
 from shared.errors import StepFailedError
 from shared.log import get
@@ -74,15 +75,36 @@ def parsed(text: str) -> Ready:
     return ready(msgspec.convert(jsontext.decode(text), Rules))
 
 
-def dedupe_key(rules: Ready, request: web.Request, payload: str) -> str | None:
+def dedupe_key(rules: Ready, request: web.Request, payload: str, body: bytes) -> str | None:
     """What a repeat of a request has in common with it; None if nothing tells.
 
     A template that fails, or gives nothing, tells nothing: a run too many is better than a request that is lost.
     """
     if rules.dedupe_text is not None:
         return _of_template(rules.dedupe_text, request, payload)
-    for name in DEDUPE_HEADERS:
-        value = request.headers.get(name)
+    if rules.signature is None:
+        return _of_header(request.headers, DEDUPE_HEADERS)
+    return _of_signed(rules.signature, request.headers, body)
+
+
+def _of_signed(signature: Signature, headers: Mapping[str, str], body: bytes) -> str | None:
+    """A key in which whoever recorded a signed request can change nothing that makes it another's repeat.
+
+    The id of Standard Webhooks is signed. Stripe and Slack send no id beside the body, and sign every attempt afresh:
+    the same signed bytes are a request that somebody sends again. GitHub's id, and any header beside a plain HMAC, is
+    not signed: it counts together with the body, which is.
+    """
+    if signature.scheme == "standard_webhooks":
+        return f"webhook-id:{_short(signed_id(headers))}"
+    if signature.scheme in ("stripe", "slack"):
+        return f"signed:{_digest_of(signed_content(signature, headers, body))}"
+    key = _of_header(headers, ("X-GitHub-Delivery",) if signature.scheme == "github" else DEDUPE_HEADERS)
+    return None if key is None else f"{key}:{_digest_of(body)}"
+
+
+def _of_header(headers: Mapping[str, str], names: Sequence[str]) -> str | None:
+    for name in names:
+        value = headers.get(name)
         if value:
             return f"{name.lower()}:{_short(value)}"
     return None
@@ -111,4 +133,8 @@ def _short(value: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return "sha256 " + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return _digest_of(text.encode("utf-8", "surrogatepass"))
+
+
+def _digest_of(content: bytes) -> str:
+    return "sha256 " + sha256(content).hexdigest()

@@ -70,6 +70,21 @@ def verify(rule: Signature, headers: _Headers, body: bytes, secrets: Iterable[st
         raise SignatureError("signature_wrong", "The signature of the request does not fit its body and the secret.")
 
 
+def signed_id(headers: _Headers) -> str:
+    """The id that a request of Standard Webhooks, or of Svix, is signed with."""
+    return headers.get(f"{_family(headers)}-id", "")
+
+
+def signed_content(rule: Signature, headers: _Headers, body: bytes) -> bytes:
+    """The bytes that a request which was verified is signed over."""
+    signed = _SCHEMES[rule.scheme](rule, headers, body)
+    return body if signed is None else signed.content
+
+
+def _family(headers: _Headers) -> str:
+    return "webhook" if "webhook-id" in headers else "svix"
+
+
 def _key(rule: Signature, secret: str) -> bytes:
     if rule.scheme != "standard_webhooks":
         return secret.encode("utf-8", "surrogatepass")
@@ -112,8 +127,8 @@ def _slack(_: Signature, headers: _Headers, body: bytes) -> Signed | None:
 
 def _standard(_: Signature, headers: _Headers, body: bytes) -> Signed | None:
     """``webhook-signature: v1,<base64> v1,<base64>`` over ``<webhook-id>.<webhook-timestamp>.<body>``."""
-    name = "webhook" if "webhook-id" in headers else "svix"
-    identity, stamp = headers.get(f"{name}-id", ""), headers.get(f"{name}-timestamp", "").strip()
+    name = _family(headers)
+    identity, stamp = signed_id(headers), headers.get(f"{name}-timestamp", "").strip()
     timestamp = _seconds(stamp)
     if timestamp is None or not identity:
         return None

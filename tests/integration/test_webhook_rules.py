@@ -1,6 +1,7 @@
 """What webhooks ask of requests, and answer them with: over HTTP, against a real database and broker."""
 
 import asyncio
+import base64
 import hmac
 import json
 from typing import Any
@@ -148,6 +149,44 @@ async def test_a_repeat_is_answered_with_the_first_run(make_api: Any, header: st
         await send(two, path, **{header: ""}),
     ]
     assert len({answer.json["run_id"] for answer in [first, *others]}) == 6
+
+
+@pytest.mark.parametrize("scheme", ["standard_webhooks", "svix", "stripe", "slack", "github", "hmac"])
+async def test_no_unsigned_header_makes_a_signed_request_another(api: ApiClient, scheme: str) -> None:
+    """What was recorded and is sent again under another key is a repeat where that is signed; no key is taken away."""
+    secret = (
+        "whsec_" + base64.b64encode(SECRET.encode()).decode() if scheme in ("standard_webhooks", "svix") else SECRET
+    )
+    await keep_secret(api, "the-item", secret)
+    rule = {"scheme": "standard_webhooks" if scheme == "svix" else scheme, "secret": "the-item"}
+    _, path = await hook(api, signature=rule if scheme != "hmac" else {**rule, "header": "X-Seal"})
+    now = str(int(api.api.services.clock.time()))
+
+    def signed(body: bytes, identity: str = "m-1") -> dict[str, str]:
+        def seal(content: bytes) -> bytes:
+            return hmac.new(SECRET.encode(), content, "sha256").digest()
+
+        if scheme in ("standard_webhooks", "svix"):
+            name = "webhook" if scheme == "standard_webhooks" else "svix"
+            mark = base64.b64encode(seal(f"{identity}.{now}.".encode() + body)).decode()
+            return {f"{name}-id": identity, f"{name}-timestamp": now, f"{name}-signature": f"v1,{mark}"}
+        if scheme == "stripe":
+            return {"Stripe-Signature": f"t={now},v1={seal(f'{now}.'.encode() + body).hex()}"}
+        if scheme == "slack":
+            mark = seal(f"v0:{now}:".encode() + body).hex()
+            return {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": f"v0={mark}"}
+        if scheme == "github":
+            return {"X-Hub-Signature-256": github(body), "X-GitHub-Delivery": identity}
+        return {"X-Seal": seal(body).hex(), "X-GitHub-Delivery": identity}
+
+    first = await send(api, path, b'{"n": 1}', **signed(b'{"n": 1}'))
+    again = await send(api, path, b'{"n": 1}', **signed(b'{"n": 1}'))
+    assert (first.status, again.json) == (202, first.json)
+    other = await send(api, path, b'{"n": 1}', **signed(b'{"n": 1}'), **{"Idempotency-Key": "forged"})
+    assert (other.json == first.json) == (scheme != "hmac")
+    identity = "m-1" if scheme in ("github", "hmac") else "m-2"
+    last = await send(api, path, b'{"n": 2}', **signed(b'{"n": 2}', identity), **{"Idempotency-Key": "forged"})
+    assert last.json["run_id"] not in (first.json["run_id"], other.json["run_id"])
 
 
 async def test_a_template_tells_what_is_a_repeat(api: ApiClient) -> None:
