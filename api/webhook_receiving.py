@@ -17,7 +17,7 @@ from api.moments import stamp
 from api.short import ShortAnswer
 from api.webhook_payload import compose
 from api.webhook_responses import graph_handshake, own_response, slack_handshake
-from api.webhook_rules import dedupe_key
+from api.webhook_rules import RenderTime, dedupe_key
 from api.webhook_signatures import verify
 from api.webhook_targets import Hook, hash_token
 from shared.errors import (
@@ -86,13 +86,14 @@ class _Receiving:
         body: None as long as it was not read.
     """
 
-    __slots__ = ("_call", "_hook", "_token", "_token_hash", "body")
+    __slots__ = ("_call", "_hook", "_time", "_token", "_token_hash", "body")
 
     def __init__(self, call: Call, hook: Hook, token: str, token_hash: bytes) -> None:
         self._call = call
         self._hook = hook
         self._token = token
         self._token_hash = token_hash
+        self._time = RenderTime()
         self.body: bytes | None = None
 
     async def answer(self) -> web.Response:
@@ -115,7 +116,7 @@ class _Receiving:
             raise ConflictError("workflow_inactive", "The workflow of this webhook is inactive; activate it first.")
         secret_header = "" if rules.signature is None else rules.signature.header
         payload = await compose(request, body, stamp(services.clock.now()), secret_header=secret_header)
-        key = dedupe_key(rules, request, payload, body) if rules.dedupes else None
+        key = dedupe_key(rules, request, payload, body, self._time) if rules.dedupes else None
         return await self._started(payload, await self._accept(payload, key))
 
     async def _accept(self, payload: str, key: str | None) -> Accepted:
@@ -134,7 +135,7 @@ class _Receiving:
     async def _started(self, payload: str, accepted: Accepted) -> web.Response:
         run_id = encode(Prefix.RUN, accepted.run_id)
         rules = self._hook.rules
-        own = None if rules.response is None else own_response(rules, payload, run_id)
+        own = None if rules.response is None else own_response(rules, payload, run_id, self._time)
         answer = own or ShortAnswer(202, b'{"run_id":"%s"}' % run_id.encode())
         if accepted.is_repeat:
             _REPEATED.inc()

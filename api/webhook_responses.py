@@ -6,14 +6,18 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from api.webhook_rules import Ready, scope_of
+from api.webhook_rules import Ready, RenderTime, scope_of
 from shared import jsontext
-from shared.errors import BadRequestError, StepFailedError
+from shared.errors import BadRequestError
 from shared.log import get
+from shared.metrics import WEBHOOK_TEMPLATES_FAILED
+from shared.nodes.webhook_rules import Response
 
 _log = get(__name__)
 #: Characters of a question that is answered with itself.
 _LONGEST: Final = 1024
+#: Characters of a response.
+_LARGEST: Final = 1024 * 1024
 _GRAPH: Final = "validationToken"
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
@@ -60,20 +64,48 @@ def slack_handshake(body: bytes) -> web.Response | None:
     return _made(200, jsontext.encode({"challenge": challenge}).encode(), _JSON)
 
 
-def own_response(rules: Ready, payload: str, run_id: str) -> web.Response | None:
+def own_response(rules: Ready, payload: str, run_id: str, time_left: RenderTime) -> web.Response | None:
     """The author's response to a request that was accepted; None if it can't be made, since the run is there."""
     response = rules.response
     if response is None:
         return None
     try:
-        value = rules.response_body(scope_of(payload, run_id=run_id)) if rules.response_body else response.body
-    except StepFailedError as error:
+        value = response.body
+        if rules.response_body is not None:
+            value = time_left.rendered(rules.response_body, scope_of(payload, run_id=run_id))
+        answer = _own(response, value)
+    except Exception as error:  # noqa: BLE001 — whatever it is, the caller is told of the run
+        WEBHOOK_TEMPLATES_FAILED.labels("response").inc()
         _log.info("the response of a webhook could not be rendered", run_id=run_id, error=str(error)[:200])
         return None
+    return answer
+
+
+def _own(response: Response, value: Any) -> web.Response:
     if value is None:
         return web.Response(status=response.status, headers=_HARMLESS)
+    _check_size(value)
     body, usual = _encoded(value)
     return _made(response.status, body, response.content_type or usual)
+
+
+def _check_size(value: Any) -> None:
+    """Refuse what would be very large as text: an author's body can name a request's a thousand times.
+
+    Raises:
+        ValueError: if so.
+    """
+    waiting, size = [value], 0
+    while waiting:
+        item = waiting.pop()
+        size += len(item) if isinstance(item, str) else 8
+        if isinstance(item, dict):
+            size += sum(map(len, item))
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        if size > _LARGEST:
+            raise ValueError(f"a response has at most {_LARGEST:,} characters")
 
 
 def _encoded(value: Any) -> tuple[bytes, str]:

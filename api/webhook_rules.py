@@ -1,5 +1,6 @@
 """The rules of one webhook, ready to be held against requests; and what templates about a request come to."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -12,14 +13,38 @@ from aiohttp import web
 from api.client_address import Network
 from api.webhook_signatures import signed_content, signed_id
 from shared import jsontext
-from shared.errors import StepFailedError
 from shared.log import get
+from shared.metrics import WEBHOOK_TEMPLATES_FAILED
 from shared.nodes.webhook_rules import DEDUPE_HEADERS, RateLimit, Response, Rules, Signature
+from shared.templates import allowance, limits
 from shared.templates.fields import Rendering, renderer
 
 _log = get(__name__)
 #: Characters of a header's value that stand in a dedupe key as they are; of a longer one its digest does.
 _READABLE: Final = 200
+#: Seconds of processor time of all templates about one request.
+_RENDER_SECONDS: Final = 0.05
+
+
+class RenderTime:
+    """The processor time that one request's templates have together: they are rendered on the event loop."""
+
+    def __init__(self) -> None:
+        self._left = _RENDER_SECONDS
+
+    def rendered(self, render: Callable[[Any], Any], scope: dict[str, Any]) -> Any:
+        """What a template comes to.
+
+        Raises:
+            StepFailedError: if it fails, or the time is over.
+        """
+        began = time.thread_time()
+        allowance.begin(spent=limits.SECONDS - self._left)
+        try:
+            return render(scope)
+        finally:
+            allowance.end()
+            self._left -= time.thread_time() - began
 
 
 class Ready(NamedTuple):
@@ -75,13 +100,13 @@ def parsed(text: str) -> Ready:
     return ready(msgspec.convert(jsontext.decode(text), Rules))
 
 
-def dedupe_key(rules: Ready, request: web.Request, payload: str, body: bytes) -> str | None:
+def dedupe_key(rules: Ready, request: web.Request, payload: str, body: bytes, time_left: RenderTime) -> str | None:
     """What a repeat of a request has in common with it; None if nothing tells.
 
     A template that fails, or gives nothing, tells nothing: a run too many is better than a request that is lost.
     """
     if rules.dedupe_text is not None:
-        return _of_template(rules.dedupe_text, request, payload)
+        return _of_template(rules.dedupe_text, request, payload, time_left)
     if rules.signature is None:
         return _of_header(request.headers, DEDUPE_HEADERS)
     return _of_signed(rules.signature, request.headers, body)
@@ -110,13 +135,14 @@ def _of_header(headers: Mapping[str, str], names: Sequence[str]) -> str | None:
     return None
 
 
-def _of_template(render: Callable[[Any], Any], request: web.Request, payload: str) -> str | None:
+def _of_template(render: Callable[[Any], Any], request: web.Request, payload: str, time_left: RenderTime) -> str | None:
     scope = scope_of(payload)
     # As they came: redacted, all signatures would be one.
     scope["headers"] = {name.lower(): value for name, value in request.headers.items()}
     try:
-        text = str(render(scope)).strip()
-    except StepFailedError as error:
+        text = str(time_left.rendered(render, scope)).strip()
+    except Exception as error:  # noqa: BLE001 — no template may lose a request
+        WEBHOOK_TEMPLATES_FAILED.labels("dedupe").inc()
         _log.info("a dedupe template failed; the request counts as new", error=str(error)[:200])
         return None
     return f"template:{_digest(text)}" if text else None

@@ -12,6 +12,7 @@
 | edgewise_batch_size | histogram | batch | units of one commit: ingest, advance, claim |
 | edgewise_batch_seconds | histogram | batch | how long a commit took |
 | edgewise_webhook_requests_total | counter | outcome | accepted, and other answers: `api/webhook_receiving.py` |
+| edgewise_webhook_templates_failed_total | counter | operation | renders that failed or took long: dedupe, response |
 | edgewise_deliveries_dropped_total | counter | | webhook requests that were not kept: over a bound, or lost |
 | edgewise_dedupe_hits_total | counter | | triggers that were repeats: they were told the run of the first |
 | edgewise_schedule_slots_total | counter | outcome | slots: fired, skipped, missed (at most 20 of a workflow at once) |
@@ -56,6 +57,9 @@ STEP_WAIT: Final = Histogram("edgewise_step_wait_seconds", "From ready to starte
 BATCH_SIZE: Final = Histogram("edgewise_batch_size", "Units of one commit.", ["batch"], buckets=_SIZES)
 BATCH_SECONDS: Final = Histogram("edgewise_batch_seconds", "How long a commit took.", ["batch"], buckets=_FAST)
 WEBHOOK_REQUESTS: Final = Counter("edgewise_webhook_requests", "Webhook requests.", ["outcome"])
+WEBHOOK_TEMPLATES_FAILED: Final = Counter(
+    "edgewise_webhook_templates_failed", "Templates of webhooks that failed.", ["operation"]
+)
 DELIVERIES_DROPPED: Final = Counter("edgewise_deliveries_dropped", "Webhook requests that were not kept.")
 DEDUPE_HITS: Final = Counter("edgewise_dedupe_hits", "Triggers that were repeats of an earlier one.")
 EVENT_FILTERS: Final = Counter("edgewise_event_filters", "Filters of events.", ["outcome"])

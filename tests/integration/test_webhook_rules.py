@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hmac
 import json
+import time
 from typing import Any
 from uuid import UUID
 
@@ -274,6 +275,31 @@ async def test_a_response_that_fails_leaves_the_run_as_it_is(api: ApiClient) -> 
     answer = await send(api, path, {"n": 1})
     assert (answer.status, await runs(api)) == (202, 1)
     assert set(answer.json) == {"run_id"}
+
+
+async def test_slow_templates_hold_up_nobody(api: ApiClient) -> None:
+    """All of a request's together have 50 ms; then it counts as new, and is told of its run in the usual way."""
+    slow = "{% for a in (1..300) %}{% for b in (1..300) %}{% if body.n == 2 %}{% endif %}{% endfor %}{% endfor %}"
+    _, path = await hook(api, dedupe=f"{slow}{{{{ body.n }}}}", response={"body": [f"{slow}{{{{ run_id }}}}"] * 100})
+    failed = [_failed("dedupe"), _failed("response")]
+    began = time.thread_time()
+    answers = [await send(api, path, {"n": 1}) for _ in range(2)]
+    assert time.thread_time() - began < 0.7
+    assert [answer.status for answer in answers] == [202, 202]
+    assert answers[0].json["run_id"] != answers[1].json["run_id"]
+    assert [_failed("dedupe") - failed[0], _failed("response") - failed[1]] == [2, 2]
+
+
+async def test_a_response_has_a_largest_size(api: ApiClient) -> None:
+    """However often it names the request's body."""
+    _, path = await hook(api, response={"body": ["{{ body }}"] * 100})
+    assert (await send(api, path, {"text": "x" * 1_000})).status == 200
+    answer = await send(api, path, {"text": "x" * 20_000})
+    assert (answer.status, set(answer.json)) == (202, {"run_id"})
+
+
+def _failed(operation: str) -> float:
+    return REGISTRY.get_sample_value("edgewise_webhook_templates_failed_total", {"operation": operation}) or 0.0
 
 
 async def test_slack_s_challenge_is_answered_when_it_is_signed(api: ApiClient) -> None:
