@@ -142,6 +142,14 @@ def test_openapi_describes_every_route() -> None:
     assert set(_references(made)) <= {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
 
 
+def test_openapi_tells_what_a_webhook_may_answer() -> None:
+    """A run, a handshake or an author's response, and each error of docs/webhooks.md."""
+    responses = document(ROUTES, "http://x")["paths"]["/workflows/webhooks/{token}"]["post"]["responses"]
+    refused = {str(status) for status in (400, 401, 403, 404, 409, 413, 415, 429, 503)}
+    assert set(responses) == {"200", "202", "default"} | refused
+    assert all(responses[status] == responses["default"] for status in refused)
+
+
 def _security(route: Route) -> list[dict[str, list[str]]]:
     """API keys may start workflows, and nothing else."""
     keys = ["bearer", "api_key"] if route.path in _OF_KEYS else ["bearer"]
