@@ -239,7 +239,7 @@ async def test_a_workflow_that_needs_one_has_one(api: ApiClient, provider: Provi
         assert '"n2"' in fault["message"]
         checked = await api.call("POST", "/workflows/validate", {"name": "x", **definition})
         assert [each["code"] for each in checked.json["details"]] == ["authorization_required"]
-    made = await authorize(api, "bearer", {"base_url": provider.url, "token": "a-token"})
+    made = await authorize(api, "bearer", {"base_url": provider.url, "token": "a-token-of-the-test"})
     saved = await api.create(**flow(made))
     taken = await api.call("PUT", f"/workflows/{saved['id']}", {"authorization_id": None})
     assert [fault["code"] for fault in taken.json["errors"]] == ["authorization_required"]
@@ -252,7 +252,7 @@ async def test_no_value_leads_out_of_the_base_url(
     api: ApiClient, engine: Engine, database: asyncpg.Connection, provider: Provider, endpoint: str
 ) -> None:
     """An endpoint that a run's data would lead elsewhere fails, and nothing is sent."""
-    made = await authorize(api, "bearer", {"base_url": f"{provider.url}/api/v1", "token": "a-token"})
+    made = await authorize(api, "bearer", {"base_url": f"{provider.url}/api/v1", "token": "a-token-of-the-test"})
     to = "//127.0.0.1:1/x" if endpoint.startswith("{") else "..%2f..%2fadmin"
     run_id = await run(api, engine, flow(made, endpoint=endpoint), {"to": to})
     assert (await error_of(database, run_id, "n2"))["code"] == "invalid_endpoint"
@@ -291,7 +291,7 @@ async def test_its_own_header_is_not_given(
     api: ApiClient, engine: Engine, database: asyncpg.Connection, provider: Provider
 ) -> None:
     """A header that the authorization sets fails the step that sets it, too."""
-    made = await authorize(api, "header", {"base_url": provider.url, "name": "X-Key", "value": "a-value"})
+    made = await authorize(api, "header", {"base_url": provider.url, "name": "X-Key", "value": "a-value-of-the-test"})
     run_id = await run(api, engine, flow(made, headers=[{"key": "x-key", "value": "mine"}]))
     assert (await error_of(database, run_id, "n2"))["code"] == "invalid_header"
     assert provider.seen == []
