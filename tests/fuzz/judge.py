@@ -16,6 +16,7 @@ SECONDS: Final = 1.0
 BYTES: Final = 50 * 1024 * 1024
 #: In the environment of the process: nothing that a template gives may hold it.
 CANARY: Final = "canary-4f1d9a7e"
+MARK: Final = "EDGEWISE_FUZZ"
 #: How Python writes objects that are no JSON.
 _OBJECT: Final = re.compile(
     r"<(?:class|function|module|built-in|bound|generator|frame|code)\b|\bobject at 0x|<liquid\.|Undefined\("
@@ -66,7 +67,7 @@ class Judge:
         self._size = size
         self._touched: list[str] = []
         self._inside = False
-        os.environ["EDGEWISE_FUZZ"] = CANARY
+        os.environ[MARK] = CANARY
         sys.addaudithook(self._audit)
 
     def run(self, case: str, work: Callable[[], tuple[str, Any]]) -> None:

@@ -35,6 +35,8 @@ class SimulatedNode:
         self.component_id = planned.component
         self.kind, self.mode = planned.kind, planned.mode
         self.references = frozenset(world.shape.references(node_id))
+        self.vault: frozenset[str] = frozenset()
+        self.secretive = False
         self._world = world
 
     def trigger(self, context: TriggerContext) -> Outcome:

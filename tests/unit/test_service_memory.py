@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.service import _settle
+from shared.service import settle
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def restored() -> Iterator[None]:
 def test_what_a_process_starts_with_is_not_looked_at_again() -> None:
     """What is there at its start is out of every later collection; garbage made later is still collected."""
     there = [[]]
-    _settle()
+    settle()
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
     assert not any(one is there for one in gc.get_objects())
