@@ -78,12 +78,17 @@ class Compiled(Generic[DataT]):
         try:
             data = self._render(scope)
             return self._type.run_at(data, now) if self._type.timed else self._type.run(data)
+        except TemplateError as error:
+            raise _unwritable(error) from error
         finally:
             allowance.end()
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         """See `NodeType.call`."""
-        return await self._type.call(self._rendered_in_time(scope, context.rendered), context)
+        try:
+            return await self._type.call(self._rendered_in_time(scope, context.rendered), context)
+        except TemplateError as error:
+            raise _unwritable(error) from error
 
     async def exposes(self, scope: Mapping[str, Any]) -> Exposed:
         """See `CompiledNode.exposes`; a template that fails exposes nothing, and fails again when it is rendered.
@@ -132,6 +137,11 @@ class Compiled(Generic[DataT]):
         if self._many:
             _check_size(values)
         return self._type.data_type(**values)  # type: ignore[return-value] # likewise
+
+
+def _unwritable(error: TemplateError) -> StepFailedError:
+    """The failure of a node that took a value for text which is too long as one (`shared.templates.values.text_of`)."""
+    return StepFailedError("value_too_large", f"The node takes a value for text, and {error}.")
 
 
 def _check_size(values: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from shared.nodes.references import VaultUse, check_templates, fields_for, templ
 from shared.nodes.schema import fields_of, object_faults
 from shared.nodes.unusable import Unusable
 from shared.questions import Question
-from shared.templates import TemplateSyntaxError, limits
+from shared.templates import TemplateError, TemplateSyntaxError, limits
 
 #: Where the types of this package come from.
 OWN: Final = "edgewise"
@@ -107,6 +107,8 @@ class Registry:
         except (RecursionError, TemplateSyntaxError):
             message = f"Objects and lists in it nest at most {limits.DEPTH} deep."
             return [Fault(path, "invalid_value", message)], frozenset()
+        except TemplateError as error:  # a constant that is too long for a text (`shared.templates.values.text_of`)
+            return [Fault(path, "invalid_value", f"It holds what is too large: {error}.")], frozenset()
         except Exception as error:  # noqa: BLE001 — what an outside package does
             _log.exception("a node type broke", component=component, origin=self._origins.get(component))
             message = f"The node type of {self._origins.get(component)} broke over this data: {type(error).__name__}."

@@ -100,6 +100,17 @@ def test_values_are_measured_before_anything_is_made_of_them() -> None:
     assert time.thread_time() - began < 0.5
 
 
+def test_nodes_take_no_value_for_text_that_is_too_long_as_one() -> None:
+    """A list that a comparison would write down is measured before: a fault of a constant, a failure of a value."""
+    large = [["x" * 100_000] * 20]
+    data = {"input": "a", "operator": "regex", "value": large}
+    assert [fault.code for fault in default_registry().check("string_condition", data, "d")[0]] == ["invalid_value"]
+    node = compile_node("n", "string_transform", {"input": "{{ a.l }}", "operations": ["upper"]})
+    with pytest.raises(StepFailedError) as caught:
+        node.run({"a": {"l": {"k": large}}})
+    assert caught.value.code == "value_too_large"
+
+
 @pytest.mark.parametrize(
     ("component", "data"),
     [
