@@ -158,7 +158,7 @@ async def test_a_failure_is_no_larger_than_an_output(make_api: Any, receiver: An
     """What a failed step was given is cut as a run's would be, however much a template made of it."""
     url, _ = receiver
     api = await make_api(egress_allow="127.0.0.1")
-    arguments = {f"a{place}": "{{ a.x }}" for place in range(100)}
+    arguments = {f"a{place}": "{{ a.x }}" for place in range(35)}
     context = {"a": {"x": "x" * 200_000}}
     failed = await tried(api, "soap_request", context, wsdl=f"{url}?status=503", operation="Get", arguments=arguments)
     assert failed["error"]["code"] == "wsdl_unavailable"
