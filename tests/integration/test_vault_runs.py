@@ -301,6 +301,12 @@ async def test_what_templates_put_together_again_is_blanked_before_others_get_it
     await _keep(database, flow, "key", SECRET)
     async with Engine.running(database_url, known) as engine:
         run_id = await engine.run(flow, until="awaiting_ui_interaction")
+
+        async def only_asks() -> bool:
+            await engine.follow()
+            return await database.fetch("SELECT node_id FROM open_steps") == [("ask",)]
+
+        await eventually(only_asks)
         await engine.idle()
     assert await output_of(database, run_id, "k") == {"value": split}
     payloads = {
