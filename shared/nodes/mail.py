@@ -20,7 +20,9 @@ MAX_RECIPIENTS: Final = 100
 MAX_ATTACHMENTS: Final = 20
 #: Bytes of a whole message; what the large mail services take is 20 to 25 MB.
 MAX_MESSAGE: Final = 20 * 1024 * 1024
-_MAX_SUBJECT: Final = 998  # characters of a line (RFC 5322, 2.1.1)
+#: Characters of a line (RFC 5322, 2.1.1).
+_MAX_ADDRESS: Final = 998
+_MAX_SUBJECT: Final = 998
 _BREAKS: Final = re.compile(r"[\r\n\x00]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 #: One of a list of addresses: commas part them, but not in quotes and not between angle brackets.
@@ -107,6 +109,8 @@ def recipients_of(letter: Letter) -> list[str]:
 
 
 def _parted(text: str) -> list[str]:
+    if len(text) > MAX_RECIPIENTS * _MAX_ADDRESS:
+        raise _unfit(f"A list of addresses has at most {MAX_RECIPIENTS * _MAX_ADDRESS} characters.")
     if _ONE.sub("", text).strip(","):
         raise _unfit("In a list of addresses every quote and every angle bracket is closed.")
     return _ONE.findall(text)
@@ -120,6 +124,8 @@ def _one(text: str) -> Address:
 
 
 def _address(text: str) -> Address:
+    if len(text) > _MAX_ADDRESS:
+        raise _unfit(f"An address has at most {_MAX_ADDRESS} characters with its name.")
     if _CONTROL.search(text):
         raise _unfit("An address has no line break and no other control character.")
     named = _NAMED.fullmatch(text)

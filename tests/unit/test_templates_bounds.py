@@ -116,6 +116,7 @@ def test_nodes_take_no_value_for_text_that_is_too_long_as_one() -> None:
     [
         ("scheduled_trigger", {"schedule_type": "</style " * 200_000}),
         ("date_condition", {"input": "a", "operator": "before", "value": "b", "timezone": "a/" * 500_000}),
+        ("send_email", {"host": "h", "sender": "<a b>&;" * 200_000, "to": ["b" * 10**6], "subject": "s", "text": "t"}),
         ("text_transform", {"template": "{{ a | " + "x" * 200_000 + " }}"}),
     ],
 )
