@@ -19,7 +19,7 @@ from scheduler.queued import Queued
 from scheduler.rescue import Contact, Rescue
 from scheduler.schedules import Schedules
 from scheduler.steps import Steps
-from shared.broker import NAMESPACE, Announcer, decode_references
+from shared.broker import EPOCH_KEY, NAMESPACE, Announcer, decode_references
 from shared.db import Clock, open_pool
 from shared.ids import Mint
 from shared.ingest import Ingest
@@ -233,6 +233,12 @@ async def ago(database: asyncpg.Connection, seconds: float) -> datetime:
     """A moment on Postgres's clock."""
     moment: datetime = await database.fetchval("SELECT now() - $1 * interval '1 second'", seconds)
     return moment
+
+
+def mark_epoch(broker_url: str) -> None:
+    """The broker was not emptied: no scheduler sends everything again when it first looks."""
+    with redis.Redis.from_url(broker_url) as client:
+        client.set(EPOCH_KEY, "1")
 
 
 def queued_references(broker_url: str) -> list[tuple[str, Reference]]:

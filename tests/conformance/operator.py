@@ -10,9 +10,13 @@ from tests.packages import importable, install
 _SOURCE = "def quote_price(customer):\n    return {'customer': customer, 'price': 100}\n"
 
 
+def installed(folder: Path) -> Path:
+    """Install it below a folder; gives where it can be imported from."""
+    return install(folder, "operator_prices", GROUP, {"quote_price": "operator_prices:quote_price"}, _SOURCE)
+
+
 @contextmanager
-def operator_package(folder: Path) -> Iterator[None]:
-    """It is installed below a folder, and can be imported meanwhile."""
-    entries = {"quote_price": "operator_prices:quote_price"}
-    with importable(install(folder, "operator_prices", GROUP, entries, _SOURCE), "operator_prices"):
+def operator_package(place: Path) -> Iterator[None]:
+    """It can be imported from where it is `installed`, and so is registered."""
+    with importable(place, "operator_prices"):
         yield

@@ -15,7 +15,7 @@ from shared.graph.settings import NodeSettings, Retry
 from shared.nodes.descriptions import NodeTypeEntry, described
 from shared.nodes.docstrings import field_docs
 from shared.nodes.registry import Registry, default_registry
-from tests.conformance.operator import operator_package
+from tests.conformance.operator import installed, operator_package
 from tests.conformance.running import ELSEWHERE, outcome_of
 
 _MADE: Final = "This page is made from the code by `make docs`.\n"
@@ -207,7 +207,7 @@ def main() -> None:
     """Write the pages, and take away those of types that are no more."""
     folder = Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
-    with TemporaryDirectory() as beside, operator_package(Path(beside)):
+    with TemporaryDirectory() as beside, operator_package(installed(Path(beside))):
         made = pages(default_registry())
     for old in folder.glob("*.md"):
         if old.name not in made:

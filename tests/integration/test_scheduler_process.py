@@ -10,7 +10,6 @@ import pytest
 import redis
 
 from scheduler.main import Scheduler
-from shared.broker import EPOCH_KEY
 from shared.db import open_pool
 from tests.api_client import config
 from tests.duties import (
@@ -21,6 +20,7 @@ from tests.duties import (
     add_workspace,
     ago,
     flood,
+    mark_epoch,
     queued_references,
     running,
 )
@@ -85,8 +85,7 @@ async def test_too_few_partitions_are_told(database, database_url, broker_url):
 async def test_everything_that_waits_is_moved(database, database_url, broker_url):
     """Timers, the backlog, lost messages, dead workers' steps and slots all end up in the broker, each once."""
     flow = await add_workflow(database)
-    with redis.Redis.from_url(broker_url) as client:
-        client.set(EPOCH_KEY, "1")
+    mark_epoch(broker_url)
     wanted = {
         await add_run(database, flow, {"status": "waiting", "due_at": await ago(database, -0.2)}),
         await add_run(database, flow, {"sent_at": await ago(database, 60), "sends": 1}),
@@ -121,6 +120,7 @@ async def test_a_silent_worker_is_judged_after_a_lease_and_soon(database, databa
 async def test_duties_go_on_after_the_database_was_away(database, database_url, broker_url):
     """Connections that are cut stop no duty for long."""
     flow = await add_workflow(database)
+    mark_epoch(broker_url)
     async with schedulers(1, database_url, broker_url):
         await database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'edgewise-scheduler'"

@@ -12,10 +12,21 @@ import redis
 import structlog
 
 from scheduler.queued import NONE_QUEUED, Queued
-from shared.broker import EPOCH_KEY, Announcer
+from shared.broker import Announcer
 from shared.lanes import LIGHT_SHARE, Doorbell, Reference
 from shared.metrics import BROKER_ERRORS
-from tests.duties import add_run, add_workflow, add_workspace, ago, exhaust, flood, mint, pair, queued_references
+from tests.duties import (
+    add_run,
+    add_workflow,
+    add_workspace,
+    ago,
+    exhaust,
+    flood,
+    mark_epoch,
+    mint,
+    pair,
+    queued_references,
+)
 from tests.engine import assert_sound, eventually
 
 
@@ -136,7 +147,7 @@ async def test_a_lost_message_is_sent_again_once_and_claimed_first(database, dat
     lost = await add_run(database, flow, {"sent_at": await ago(database, 6), "sends": 1, "claim_first": False})
     await add_run(database, flow, {"sent_at": await ago(database, 4), "sends": 1})
     async with pair(database_url, broker_url) as (one, two):
-        await mark_epoch(broker_url)
+        mark_epoch(broker_url)
         await asyncio.gather(one.steps.resend(), two.steps.resend())
         bells = one.heard.bells + two.heard.bells
         assert bells == [("normal-next", Reference(lost, "n0", "-", claim=True))]
@@ -151,7 +162,7 @@ async def test_back_off_doubles_up_to_five_minutes(database, database_url, broke
     await add_run(database, flow, {"sent_at": await ago(database, seconds - 1), "sends": sends})
     due = await add_run(database, flow, {"sent_at": await ago(database, seconds + 1), "sends": sends})
     async with pair(database_url, broker_url) as (one, _):
-        await mark_epoch(broker_url)
+        mark_epoch(broker_url)
         await one.steps.resend()
         assert one.heard.steps() == [(due, "n0")]
 
@@ -168,7 +179,7 @@ async def test_what_may_still_be_queued_is_not_sent_again(database, database_url
     older = await add_run(database, flow, {"sent_at": await ago(database, 110), "sends": 1})
     high = await add_run(database, flow, {"sent_at": await ago(database, 90), "sends": 1}, priority=0)
     async with pair(database_url, broker_url) as (one, _):
-        await mark_epoch(broker_url)
+        mark_epoch(broker_url)
         await one.steps.resend()
         assert sorted(one.heard.steps()) == sorted([(older, "n0"), (high, "n0")])
 
@@ -178,7 +189,7 @@ async def test_a_tick_sends_a_thousand_at_most(database, database_url, broker_ur
     flow = await add_workflow(database)
     await flood(database, flow, 1500, sent_at=await ago(database, 60), sends=1)
     async with pair(database_url, broker_url) as (one, _):
-        await mark_epoch(broker_url)
+        mark_epoch(broker_url)
         await one.steps.resend()
         assert len(one.heard.bells) == 1000
 
@@ -252,7 +263,7 @@ async def test_a_step_of_a_run_that_is_being_ended_is_settled_instead_of_sent(da
         database, flow, {"sent_at": await ago(database, 60), "sends": 1}, outcome="failed", status="running"
     )
     async with pair(database_url, broker_url) as (one, _):
-        await mark_epoch(broker_url)
+        mark_epoch(broker_url)
         await one.steps.top_up()
         await one.steps.resend()
         assert one.heard.bells == []
@@ -320,17 +331,11 @@ async def test_a_lost_step_does_not_wait_for_the_flood_of_another(database, data
     older = await flood(database, big, LIGHT_SHARE + 1, sent_at=await ago(database, 110), sends=1)
     lost = await flood(database, small, 1, sent_at=await ago(database, 90), sends=1)
     async with pair(database_url, broker_url) as (one, _):
-        await mark_epoch(broker_url)
+        mark_epoch(broker_url)
         await one.steps.resend()
         assert {run_id for run_id, _ in one.heard.steps()} == {*older, *lost}
         lanes = Counter(lane for lane, _ in one.heard.bells)
     assert lanes == Counter({"normal-next": LIGHT_SHARE + 1, "normal-bulk-next": 1})
-
-
-async def mark_epoch(broker_url: str) -> None:
-    """The broker was not emptied."""
-    with redis.Redis.from_url(broker_url) as client:
-        client.set(EPOCH_KEY, "1")
 
 
 def queue_is_old(broker_url: str, lane: str, seconds: float) -> None:

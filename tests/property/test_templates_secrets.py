@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.redaction import BLANK, LEAST, Redactor
 from shared.templates import TemplateError, parse
+from shared.templates.arguments import taken_by
 from shared.templates.environment import ENVIRONMENT
 
 VAULT: Final = {"token": "sk_live-9fQ2 bX7LrT0c", "other": "p@ss-w0rd, é and <more>", "pin": "40718253"}
@@ -18,9 +19,16 @@ SCOPE: Final = {"n1": {"v": "plain", "l": ["a", {"key": "b"}]}, "run": {"id": "r
 
 _items = [f"vault.{name}" for name in VAULT]
 _values = st.sampled_from([*_items, "n1.v", "n1.l", '"k"', '"-"', "0", "12"])
-_filters = st.tuples(st.sampled_from(sorted(ENVIRONMENT.filters)), st.lists(_values, max_size=2)).map(
-    lambda pair: f"{pair[0]}: {', '.join(pair[1])}" if pair[1] else pair[0]
-)
+
+
+def _called(name: str) -> st.SearchStrategy[str]:
+    """A filter with as many arguments as it takes."""
+    taken = taken_by(ENVIRONMENT.filters[name])
+    given = st.lists(_values, min_size=taken.least, max_size=2 if taken.most is None else taken.most)
+    return given.map(lambda arguments: f"{name}: {', '.join(arguments)}" if arguments else name)
+
+
+_filters = st.sampled_from(sorted(ENVIRONMENT.filters)).flatmap(_called)
 _digests = _values.map(lambda key: f"hmac_sha256: {key}")
 _made = st.sampled_from(["upcase", 'append: "!"', "append: vault.token", "reverse", 'split: "-"', "b64", "strip"])
 _chains = st.tuples(_values, st.lists(_filters | _digests | _made, max_size=4)).map(
