@@ -235,7 +235,7 @@ BEGIN
         ), recorded AS (
             INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status)
             SELECT g.run_id, workspaces[at[u.i]],
-                   seqs[at[u.i]] + u_last[u.i] - u_first[u.i] + (row_number() OVER (PARTITION BY g.run_id ORDER BY g.node_id))::int - 1,
+                   seqs[at[u.i]] + u_last[u.i] - u_first[u.i] + (row_number() OVER (PARTITION BY g.run_id ORDER BY g.node_id, g.item))::int - 1,
                    0, g.started_at, g.attempt, g.node_id, g.item, 'cancelled'
             FROM gone g JOIN generate_series(1, units) AS u (i) ON u_run[u.i] = g.run_id AND u_outcome[u.i] IS NOT NULL
             WHERE g.wake IS DISTINCT FROM 'item'  -- the start of an item is no step of its own

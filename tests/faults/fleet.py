@@ -153,6 +153,8 @@ class Fleet:
             "EDGEWISE_JWT_SECRET": _SECRET,
             "EDGEWISE_VAULT_KEYS": _KEYS,
             "EDGEWISE_LOG_FORMAT": "json",
+            # Each failed call is judged by what the receiver did with it; a breaker fails calls that never came there.
+            "EDGEWISE_EGRESS_BREAKER_FAILURES": "0",
             **({"EDGEWISE_PORT": str(self.ports[name])} if name == "api" else {}),
             **({"EDGEWISE_METRICS_PORT": str(self.ports[name])} if name != "api" else {}),
             **self._env,

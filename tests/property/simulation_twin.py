@@ -167,7 +167,7 @@ class Twin(Memory):
         here = self._rows_here()
         for table, query in _TABLES.items():
             there = {tuple(record.values()) for record in self._do(self._connection.fetch(query))}
-            assert there - here[table] == here[table] - there, table
+            assert there - here[table] == here[table] - there, (table, there - here[table], here[table] - there)
 
     def _rows_here(self) -> dict[str, set[tuple[Any, ...]]]:
         return {
