@@ -18,6 +18,8 @@ _log = structlog.get_logger(__name__)
 _QUIET: Final = 10.0
 #: Seconds between two attempts to reach a server that is away.
 _RETRY: Final = 0.5
+#: Seconds after which a cancellation is repeated.
+_CANCEL: Final = 0.2
 #: Seconds that the first request of a process waits for the connection.
 _FIRST: Final = 0.25
 _ID: Final = 16
@@ -46,11 +48,10 @@ class AnswerBells:
                     await self._heard.wait()
 
     async def close(self) -> None:
-        """Hear no more."""
-        if self._task is not None:
+        """Hear no more. A cancellation that meets a time-out of the client may be lost there, so it is repeated."""
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task], timeout=_CANCEL)
 
     async def _keep_listening(self) -> None:
         while True:
