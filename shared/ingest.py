@@ -193,7 +193,7 @@ class Ingest:
             name="ingest",
             patience=PATIENCE,
             select=_next_batch,
-            is_crowd=lambda rows: len(rows) >= CROWD,
+            is_crowd=_is_crowd,
         )
         self._characters = 0
         self._traffic = asyncio.Event()
@@ -303,6 +303,11 @@ def _next_batch(waiting: Waiting[_Row, Accepted | None], limit: int) -> list[Ent
         batch.append(waiting.popleft())
         characters += len(batch[-1][0].trigger.payload)
     return batch
+
+
+def _is_crowd(rows: Sequence[_Row]) -> bool:
+    """Whether waiting would make the next batch larger. One that its payloads filled is as large as they get."""
+    return len(rows) >= CROWD and sum(len(row.trigger.payload) for row in rows) < _BATCH_CHARACTERS
 
 
 def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:

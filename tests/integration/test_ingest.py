@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from shared.batcher import _LONGEST_PAUSE
 from shared.db import Clock, open_pool
 from shared.errors import UnavailableError
 from shared.ids import milliseconds_of
@@ -212,3 +213,24 @@ async def test_large_payloads_are_written_a_few_megabytes_at_a_time(database_url
     assert [stored[one.run_id]["trigger_payload"] for one in accepted] == payloads
     batches = [stored[one.run_id]["batch"] for one in accepted]
     assert [batches.count(batch) for batch in dict.fromkeys(batches)] == [2, 3, 1]
+
+
+@pytest.mark.parametrize(("size", "spaced"), [(10, True), (270_000, False)])
+async def test_a_batch_that_payloads_filled_is_followed_at_once(database_url, database, monkeypatch, size, spaced):
+    """Behind a crowd of small ones a larger batch may form; sixteen of 270 KB are as many as go into one."""
+    flow = await workflow(database, *graph("t>a"))
+    distances, sleep = [], asyncio.sleep
+
+    def pause(seconds):
+        if 0 < seconds <= _LONGEST_PAUSE:
+            distances.append(seconds)
+        return sleep(seconds)
+
+    async with Office(database_url) as desk:
+        monkeypatch.setattr(asyncio, "sleep", pause)
+        crowd = [asyncio.create_task(desk.accept(flow, f'"{"x" * size}"')) for _ in range(16)]
+        await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED)
+        await desk.accept(flow)
+        monkeypatch.undo()
+    assert await database.fetchval("SELECT count(DISTINCT xmin::text) FROM runs") == 2
+    assert bool(distances) == spaced
