@@ -21,7 +21,7 @@ from shared.graph.catalogue import Kind, Mode
 from shared.graph.model import Node
 from shared.ids import Prefix, encode
 from shared.metrics import NODE_TESTS
-from shared.nodes.base import Authorization, Division, Exposed, Outcome, StepContext, TriggerContext, Wait
+from shared.nodes.base import Division, Exposed, Outcome, StepContext, TriggerContext, Wait
 from shared.states import TriggerType, Waits
 from shared.texts import texts_of
 
@@ -75,7 +75,7 @@ class NodeTests:
             UnavailableError: if no process could be had.
         """
         request, seconds = _request(node, data, scope, context), _seconds(node, context)
-        outcome = _as_outcome(await self._performed(workspace_id, request, seconds, context.authorization))
+        outcome = _as_outcome(await self._performed(workspace_id, request, seconds, context))
         texts_of(outcome, stored=True)  # what could not be stored fails here as it would in a run
         return outcome
 
@@ -96,11 +96,11 @@ class NodeTests:
         self._processes.close()
 
     async def _performed(
-        self, workspace_id: UUID, request: Request, seconds: float, authorization: Authorization | None
+        self, workspace_id: UUID, request: Request, seconds: float, context: StepContext | None
     ) -> Any:
         with self._place(workspace_id):
             try:
-                return await self._processes.perform(request, seconds, authorization)
+                return await self._processes.perform(request, seconds, context)
             except NotStartedError as error:
                 message = "No process could be started for the test; come back."
                 raise UnavailableError("test_not_started", message, retry_after=5) from error

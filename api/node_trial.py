@@ -1,5 +1,6 @@
 """One test of a node, from a draft to what is answered."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -104,6 +105,10 @@ async def _ended(call: Call, draft: NodeDraft) -> Success | Failure:
 def _step_context(call: Call, draft: NodeDraft, secrets: list[str]) -> StepContext:
     """The context of a first attempt in a run that there is not; ``secrets`` gets what is presented to others."""
     run_id = encode(Prefix.RUN, call.services.mint.uuid())
+
+    async def uses_secret(secret: str) -> None:
+        secrets.append(secret)
+
     return StepContext(
         run_id=run_id,
         node_id=draft.node.id,
@@ -113,7 +118,8 @@ def _step_context(call: Call, draft: NodeDraft, secrets: list[str]) -> StepConte
         now=call.services.clock.now(),
         timeout=timeout_of(draft.node),
         egress=None,  # type: ignore[arg-type] # the process that calls the node has its own
-        authorization=_authorization(call, draft, secrets),
+        authorization=_authorization(call, draft, uses_secret),
+        uses_secret=uses_secret,
     )
 
 
@@ -130,13 +136,9 @@ async def _with_vault(call: Call, draft: NodeDraft, scope: dict[str, Any], secre
     return {**scope, "vault": values}
 
 
-def _authorization(call: Call, draft: NodeDraft, secrets: list[str]) -> Told | None:
+def _authorization(call: Call, draft: NodeDraft, uses_secret: Callable[[str], Awaitable[None]]) -> Told | None:
     if draft.authorization_id is None:
         return None
-
-    async def uses_secret(secret: str) -> None:
-        secrets.append(secret)
-
     return Told(call.services.authorizer.of(call.workspace_id, draft.authorization_id), uses_secret)
 
 

@@ -137,7 +137,7 @@ class _Apart:
 
     async def call(self, scope: Mapping[str, Any], context: StepContext) -> Outcome:
         request = self._request("call", scope, context)
-        result: Outcome = await self._isolation.perform(request, context.timeout, context.authorization)
+        result: Outcome = await self._isolation.perform(request, context.timeout, context)
         return result
 
     async def exposes(self, scope: Mapping[str, Any]) -> Exposed:

@@ -3,9 +3,10 @@
 `shared.apart.processes` starts it.
 
 This process only forks, so that a call costs no start of Python. By its standard input, a socket, it is handed one more
-socket per call. The fork reads a `Request` as JSON from that, writes the line ``ready PID``, and then one answer,
-``{"type", "result"}`` or ``{"failed"}``; when it has ended, a line with its status follows. Whatever a node prints goes
-to standard error.
+socket per call. The fork reads a `Request` as a line of JSON from that, writes the line ``ready PID``, and then one
+answer, ``{"type", "result"}`` or ``{"failed"}``; when it has ended, a line with its status follows. Lines
+``uses SECRET`` may come before the answer: the node is about to present a secret, and goes on once a byte says that it
+is kept. Whatever a node prints goes to standard error.
 """
 
 import asyncio
@@ -38,6 +39,10 @@ MEMORY: Final = 2 * 1024**3
 LARGEST: Final = 64 * 1024**2
 #: Before the number of a process; from here on whatever ends it is the node's doing.
 READY: Final = b"ready "
+#: Before a secret, as JSON, that the node is about to use.
+USES: Final = b"uses "
+#: What says that it is kept.
+KEPT: Final = b"k"
 _PR_SET_PDEATHSIG: Final = 1
 #: The code of a call that ends because it needs a grant, or another one than it has.
 GRANT_WANTED: Final = "authorization_missing"
@@ -129,11 +134,11 @@ def _answer_call(call: socket.socket, forker: int, registry: Registry) -> NoRetu
     status = 1
     with suppress(OSError, ValueError):  # the worker hung up
         with call.makefile("rb") as text:
-            request = msgspec.convert(decode(text.read()), Request)
+            request = msgspec.convert(decode(text.readline()), Request)
         os.nice(request.niceness)
         _limit_memory(request.memory)
         call.sendall(READY + f"{os.getpid()}\n".encode())
-        call.sendall(to_bytes(encode(asyncio.run(_answer(request, registry)))))
+        call.sendall(to_bytes(encode(asyncio.run(_answer(request, registry, call)))))
         status = 0
     sys.stderr.flush()
     os._exit(status)
@@ -159,9 +164,10 @@ def _limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-async def _answer(request: Request, registry: Registry) -> dict[str, Any]:
+async def _answer(request: Request, registry: Registry, call: socket.socket) -> dict[str, Any]:
     try:
-        result = await _result(request, registry.compile(request.node_id, request.component, request.data))
+        node = registry.compile(request.node_id, request.component, request.data)
+        result = await _result(request, node, _Teller(call))
         # Here and not later: a result that cannot be written down is this node's fault.
         built = {"type": type(result).__name__, "result": msgspec.to_builtins(result)}
         _limit(encode(built), request.largest)
@@ -193,7 +199,7 @@ def _failed(error: StepFailedError, largest: int) -> dict[str, Any]:
     return {"failed": failure}
 
 
-async def _result(request: Request, node: CompiledNode) -> msgspec.Struct:
+async def _result(request: Request, node: CompiledNode, teller: "_Teller") -> msgspec.Struct:
     """What the node gave.
 
     Raises:
@@ -202,7 +208,7 @@ async def _result(request: Request, node: CompiledNode) -> msgspec.Struct:
     """
     scope = request.scope or {}
     if request.method == "call":
-        result: Any = await _call(request, node, scope)
+        result: Any = await _call(request, node, scope, teller)
     elif request.method == "exposes":
         result = await node.exposes(scope)
     elif request.method == "trigger":
@@ -215,16 +221,37 @@ async def _result(request: Request, node: CompiledNode) -> msgspec.Struct:
     return result
 
 
-async def _call(request: Request, node: CompiledNode, scope: Mapping[str, Any]) -> Any:
+async def _call(request: Request, node: CompiledNode, scope: Mapping[str, Any], teller: "_Teller") -> Any:
     guard = Guard(parse_allow(request.egress_allow))
     async with EgressClient(guard, limit=8, proxy=request.egress_proxy or None) as egress:
         context = _context(request.context or {}, egress)
-        context = msgspec.structs.replace(context, authorization=_Handed(request.grant))
+        given = _Handed(request.grant)
+        context = msgspec.structs.replace(context, authorization=given, uses_secret=teller.uses_secret)
         try:
             async with asyncio.timeout(context.timeout):
                 return await node.call(scope, context)
         except TimeoutError:
             raise timed_out(context.timeout) from None
+
+
+class _Teller:
+    """Tells who started the call which secrets it uses: a process without a database can keep none itself."""
+
+    def __init__(self, call: socket.socket) -> None:
+        self._call = call
+        self._turn = asyncio.Lock()
+
+    async def uses_secret(self, secret: str) -> None:
+        """See `StepContext.uses_secret`."""
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            self._call.setblocking(False)
+            try:
+                await loop.sock_sendall(self._call, USES + to_bytes(encode(secret)) + b"\n")
+                if await loop.sock_recv(self._call, 1) != KEPT:
+                    raise ConnectionError("the call's other side is gone")
+            finally:
+                self._call.setblocking(True)
 
 
 class _Handed(NamedTuple):

@@ -4,18 +4,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
 
 from shared.apart.forker import Forker, NotStartedError
-from shared.apart.isolated import GRANT_WANTED, READY, Request
+from shared.apart.isolated import GRANT_WANTED, KEPT, READY, USES, Request
 from shared.errors import StepFailedError
 from shared.jsontext import decode, encode, to_bytes
 from shared.nodes import base
-from shared.nodes.base import Authorization
+from shared.nodes.base import StepContext
 
 #: The program that forks, before its argument.
 COMMAND: Final = (sys.executable, "-P", "-m", "shared.apart.isolated")
@@ -80,35 +80,38 @@ class Processes:
             _kill(child)
         self._end_forker()
 
-    async def perform(self, request: Request, seconds: float, authorization: Authorization | None = None) -> Any:
+    async def perform(self, request: Request, seconds: float, context: StepContext | None = None) -> Any:
         """Run one request in a child; once more with a grant if it needs one, and with another if that is refused.
 
         Args:
             request: what to call.
             seconds: the child's own time limit.
-            authorization: what the node may present; a child has no database, so grants are handed to it.
+            context: of a step that may present secrets. A child has no database, so grants are handed to it, and it
+                tells what it uses.
 
         Raises:
             StepFailedError: what the node failed with; ``worker_crashed`` if the child ended without an answer.
             NotStartedError: if the child was not there for the node.
         """
+        authorization = None if context is None else context.authorization
         while True:
             try:
-                return await self._perform(request, seconds)
+                return await self._perform(request, seconds, context)
             except StepFailedError as error:
                 if authorization is None or error.code != GRANT_WANTED:
                     raise
             request = msgspec.structs.replace(request, grant=await authorization.grant(request.grant))
 
-    async def _perform(self, request: Request, seconds: float) -> Any:
+    async def _perform(self, request: Request, seconds: float, context: StepContext | None) -> Any:
         request = msgspec.structs.replace(request, **self._egress)
-        text = to_bytes(encode(msgspec.to_builtins(request)))
+        text = to_bytes(encode(msgspec.to_builtins(request))) + b"\n"
+        uses = None if context is None else context.uses_secret
         if self.is_closed:
             raise stopped()
         with self._awake():
             forker = await self._forked()
             try:
-                answer = await self._asked(forker, text, seconds + self._patience, request.largest + _ROOM)
+                answer = await self._asked(forker, text, seconds + self._patience, request.largest + _ROOM, uses)
             except NotStartedError:
                 forker.close()  # whatever it has; the next call starts another
                 raise
@@ -134,15 +137,21 @@ class Processes:
         if self._forker is not None:
             self._forker.close()
 
-    async def _asked(self, forker: Forker, text: bytes, patience: float, most: int) -> bytes:
+    async def _asked(
+        self,
+        forker: Forker,
+        text: bytes,
+        patience: float,
+        most: int,
+        uses: Callable[[str], Awaitable[None]] | None,
+    ) -> bytes:
         """What a fork answers, and the line with its status; one that says more than ``most`` bytes is killed."""
         answers, requests = await forker.connect()
         child = 0
         try:
             child = await _started(answers, requests, text)
             self._running.add(child)
-            async with asyncio.timeout(patience):
-                return await _all(answers, most)
+            return await _all(answers, requests, patience, most, uses)
         except TimeoutError:
             raise crashed("The step hangs: it did not end in a process of its own, and was killed.") from None
         finally:
@@ -179,7 +188,6 @@ async def _started(answers: asyncio.StreamReader, requests: asyncio.StreamWriter
         async with asyncio.timeout(_START):
             requests.write(text)
             await requests.drain()
-            requests.write_eof()
             line = await answers.readline()
     except (TimeoutError, OSError) as error:
         raise NotStartedError(str(error)) from error
@@ -191,18 +199,45 @@ async def _started(answers: asyncio.StreamReader, requests: asyncio.StreamWriter
         return 0
 
 
-async def _all(answers: asyncio.StreamReader, most: int) -> bytes:
-    """What is said until the end.
+async def _all(
+    answers: asyncio.StreamReader,
+    requests: asyncio.StreamWriter,
+    patience: float,
+    most: int,
+    uses: Callable[[str], Awaitable[None]] | None,
+) -> bytes:
+    """What is said until the end, besides the secrets that are told, and kept before the child goes on.
 
     Raises:
         StepFailedError: ``output_too_large`` if it is more than so many bytes; a child that is well counts for itself.
+        TimeoutError: if the child took more than ``patience`` seconds; it does not hang while a secret is kept.
     """
-    said = bytearray()
-    while piece := await answers.read(_PIECE):
+    said, clock = bytearray(), asyncio.get_running_loop().time
+    while True:
+        began = clock()
+        async with asyncio.timeout(patience):
+            piece = await answers.read(_PIECE)
+        patience -= clock() - began
+        if not piece:
+            return bytes(said)
         said += piece
+        if (secret := _secret(said)) is not None:
+            said.clear()
+            if uses is not None:
+                await uses(secret)
+            requests.write(KEPT)
         if len(said) > most:
             raise StepFailedError("output_too_large", f"What the node gives is over {most:,} bytes, the limit.")
-    return bytes(said)
+
+
+def _secret(said: bytearray) -> str | None:
+    """The secret that a child tells, once the line is whole: nothing follows it until the secret is kept."""
+    if not said.startswith(USES) or not said.endswith(b"\n"):
+        return None
+    with suppress(ValueError):
+        if isinstance(secret := decode(bytes(said[len(USES) :])), str):
+            return secret
+    return None  # the child ended in the middle of it
 
 
 def _kill(child: int) -> None:

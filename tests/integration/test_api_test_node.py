@@ -16,6 +16,7 @@ from api.node_tests import ROOM_EACH
 from shared.apart.isolated import LARGEST, Request
 from shared.apart.processes import Processes
 from shared.errors import StepFailedError
+from shared.nodes.base import Outcome, StepContext
 from tests.api_client import Answer, ApiClient, node, token, workflow
 from tests.engine import eventually
 
@@ -268,6 +269,24 @@ async def test_vault_values_go_out_and_come_back_blank(make_api: Any, receiver: 
     failed = await tried(api, "webhook", method="POST", url=f"{url}?status=500", body=body)
     assert failed["error"]["status"] == 500
     assert "desk" not in str(failed["error"]["body"])
+
+
+async def test_what_a_node_says_that_it_uses_comes_back_blank(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A type may use secrets that its templates do not read; the process that calls it tells them first."""
+    told = "a secret of the type itself"
+
+    async def perform(_: Processes, request: Request, __: float, context: StepContext) -> Outcome:
+        await context.uses_secret(told)
+        if request.data["url"].endswith("fail"):
+            raise StepFailedError("said_no", f"no, {told}", body={told: 1}, step_input=told)
+        return Outcome({"said": told}, step_input=told)
+
+    monkeypatch.setattr(Processes, "perform", perform)
+    sent = await tried(api, "webhook", method="GET", url="https://a.test/")
+    assert (sent["output"], sent["input"]) == ({"said": "[redacted]"}, "[redacted]")
+    failed = await tried(api, "webhook", method="GET", url="https://a.test/fail")
+    assert failed["error"]["message"] == "no, [redacted]"
+    assert told not in str(failed)
 
 
 async def test_vault_items_and_authorizations_that_are_not_there(api: ApiClient) -> None:

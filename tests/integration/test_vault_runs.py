@@ -3,66 +3,34 @@
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import pytest
 from aiohttp import web
 
 from shared.errors import StepFailedError
 from shared.lanes import Reference
-from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.fields import Secret, Text
-from shared.nodes.registry import Registry
+from shared.nodes.base import Outcome, StepContext
 from shared.redaction import forms
 from shared.store import run_secrets, vault
 from shared.vault import KeyRing
+from tests import keeper
 from tests.calls import CALLED, beside, call
-from tests.engine import KEYS, Engine, Flow, eventually, first, graph, mint, registry, start_run, workflow
+from tests.engine import KEYS, Engine, Flow, eventually, first, graph, mint, start_run, workflow
 from tests.outward import serving
 from tests.rows import assert_sound, error_of, output_of
 from worker.isolation import Isolation
 from worker.secrets import Secrets
 
 SECRET = 'k3y "of/the" vault?é'
-OTHER = "another-secret-0123456789"
+OTHER = keeper.OWN
 KEEPER = {"component": "keeper", "token": "{{ vault.key }}"}
 
 
-class KeeperData(msgspec.Struct, forbid_unknown_fields=True):
-    """``token`` may hold a secret, ``value`` may not."""
-
-    token: Text[Secret[str]] = ""
-    value: Any = None
-
-
-class Keeper(NodeType[KeeperData]):
-    """An effect that is given a secret, and does with it what the test says."""
-
-    component_id = "keeper"
-    title = "Keeper"
-    kind = Kind.ACTION
-    mode = Mode.EFFECT
-    data_type = KeeperData
-    example: ClassVar[Mapping[str, Any]] = {}
-    secretive = True
-
-    def __init__(self, act: Callable[[KeeperData, StepContext], Awaitable[Outcome]]) -> None:
-        self._act = act
-
-    async def call(self, data: KeeperData, context: StepContext) -> Outcome:
-        return await self._act(data, context)
-
-
-def _known(act: Callable[[KeeperData, StepContext], Awaitable[Outcome]], **more: Any) -> Registry:
-    known = registry(**more)
-    return Registry([*(known.type_of(name) for name in known.names()), Keeper(act)])
-
-
-async def _echo(data: KeeperData, _: StepContext) -> Outcome:
+async def _echo(data: keeper.KeeperData, _: StepContext) -> Outcome:
     """As an upstream does that gives back what it was sent, in every way it knows."""
     basic = base64.b64encode(f"user:{data.token}".encode()).decode()
     echo = {
@@ -112,11 +80,11 @@ async def test_an_echo_is_stored_without_the_secret(database_url: str, database:
     """In values, keys, headers and codings; what follows sees what is stored, and the step itself had the value."""
     seen = []
 
-    async def act(data: KeeperData, context: StepContext) -> Outcome:
+    async def act(data: keeper.KeeperData, context: StepContext) -> Outcome:
         seen.append((data.token, data.value))
         return await _echo(data, context)
 
-    known = _known(act)
+    known = keeper.known(act)
     drawn = graph("t>k k>next", k=KEEPER, next={**KEEPER, "value": "{{ k.said }}"})
     flow = await workflow(database, *drawn, known)
     await _keep(database, flow, "key", SECRET)
@@ -131,7 +99,7 @@ async def test_an_echo_is_stored_without_the_secret(database_url: str, database:
 
 async def test_the_search_finds_what_is_there(database_url: str, database: asyncpg.Connection) -> None:
     """A secret that the engine was not told about is found: the search of these tests can fail."""
-    known = _known(_echo)
+    known = keeper.known(_echo)
     flow = await workflow(database, *graph("t>k", k={"component": "keeper", "token": OTHER}), known)
     async with Engine.running(database_url, known) as engine:
         await engine.run(flow)
@@ -142,7 +110,7 @@ async def test_the_search_finds_what_is_there(database_url: str, database: async
 async def test_failures_tell_no_secret(database_url: str, database: asyncpg.Connection) -> None:
     """Not in messages, bodies, inputs or what breaks; retried, caught and uncaught."""
 
-    async def act(data: KeeperData, context: StepContext) -> Outcome:
+    async def act(data: keeper.KeeperData, context: StepContext) -> Outcome:
         if context.node_id == "breaks":
             raise ValueError(data.token)
         raise StepFailedError(
@@ -150,7 +118,7 @@ async def test_failures_tell_no_secret(database_url: str, database: asyncpg.Conn
             step_input={data.token: 1},
         )  # fmt: skip
 
-    known = _known(act)
+    known = keeper.known(act)
     retry = {"max_attempts": 2, "delay": 0.001, "backoff": "fixed", "on": ["5xx"]}
     drawn = graph(
         "t>r r>breaks:error breaks>last:error",
@@ -173,7 +141,7 @@ async def test_an_item_that_is_gone_expired_or_unreadable_fails_the_step(
     database_url: str, database: asyncpg.Connection
 ) -> None:
     """Saying which; no retry is made, whatever the step retries."""
-    known = _known(_echo)
+    known = keeper.known(_echo)
     everything = {"max_attempts": 5, "delay": 60, "on": ["network", "timeout", "429", "5xx", "4xx", "error"]}
     names = {"missing": "none", "expired": "old", "unreadable": "foreign"}
     drawn = graph(
@@ -209,14 +177,14 @@ async def test_a_value_that_was_changed_is_still_blanked_by_another_worker(
     """The value that a step used, what a template made of it, and what the step said it uses; after a rotation."""
     used: list[str] = []
 
-    async def act(data: KeeperData, context: StepContext) -> Outcome:
+    async def act(data: keeper.KeeperData, context: StepContext) -> Outcome:
         if context.node_id == "k":
             used.append(data.token)
             await context.uses_secret(OTHER)
             return Outcome({"sent": True})
         return Outcome({"echo": [*used, data.token, OTHER, SECRET.upper()]})
 
-    known = _known(act)
+    known = keeper.known(act)
     both = {"component": "keeper", "token": "{{ vault.key }} {{ vault.key | upcase }}"}
     drawn = graph(
         "t>k k>wait wait>late", k=both, wait={"component": "delay", "duration": 1, "unit": "hours"}, late=KEEPER
@@ -243,10 +211,10 @@ async def test_everything_else_of_the_run_is_blanked(database_url: str, database
     def reveal(data: Any) -> Outcome:
         return Outcome({"value": base64.b32decode(data.value).decode()})
 
-    async def act(data: KeeperData, _: StepContext) -> Outcome:
+    async def act(data: keeper.KeeperData, _: StepContext) -> Outcome:
         return Outcome({"value": base64.b32encode(data.token.encode()).decode()})
 
-    known = _known(act, pure=reveal)
+    known = keeper.known(act, pure=reveal)
     drawn = graph(
         "t>k k>f f>ask k>each each>fitem:item f>end",
         k=KEEPER,
@@ -277,10 +245,10 @@ async def test_what_templates_put_together_again_is_blanked_before_others_get_it
     split = "|".join(SECRET)  # which is not looked for
     again = '{{ k.value | remove: "|" }}'
 
-    async def act(data: KeeperData, _: StepContext) -> Outcome:
+    async def act(data: keeper.KeeperData, _: StepContext) -> Outcome:
         return Outcome({"value": "|".join(data.token)})
 
-    known = _known(act)
+    known = keeper.known(act)
     callee = await workflow(database, *graph("t>f", t=CALLED, f={"value": 1}), known)
     heard = {"component": "event_trigger", "event": "told"}
     listener = await beside(database, callee, graph("t>f", t=heard, f={"value": 1}), known)
@@ -320,7 +288,7 @@ async def test_what_templates_put_together_again_is_blanked_before_others_get_it
 
 async def test_what_a_run_has_used_is_kept_until_it_ends(database_url: str, database: asyncpg.Connection) -> None:
     """Encrypted, once for each secret, bound to the run; the scheduler's duty removes it when the run has ended."""
-    known = _known(_echo)
+    known = keeper.known(_echo)
     flow = await workflow(
         database, *graph("t>k k>wait k>k2", k=KEEPER, k2=KEEPER, wait={"component": "delay", "duration": 1}), known
     )
@@ -341,7 +309,7 @@ async def test_where_a_secret_of_the_run_cannot_be_decrypted_nothing_is_recorded
     database_url: str, database: asyncpg.Connection
 ) -> None:
     """The step fails and says so: what must be blanked in it is not known."""
-    known = _known(_echo)
+    known = keeper.known(_echo)
     flow = await workflow(database, *graph("t>k", k=KEEPER), known)
     await _keep(database, flow, "key", SECRET)
     async with Engine.running(database_url, known) as engine:
@@ -355,25 +323,61 @@ async def test_where_a_secret_of_the_run_cannot_be_decrypted_nothing_is_recorded
     await assert_clean(database, SECRET)
 
 
-async def test_a_step_that_runs_apart_uses_secrets_too(database_url: str, database: asyncpg.Connection) -> None:
+async def _run_apart(engine: Engine, database: asyncpg.Connection, flow: Flow, isolation: Isolation, end: str) -> UUID:
+    """A run whose step ``k`` is a suspect."""
+    engine.executor._isolation = engine.executor._settling._isolation = isolation
+    run_id = await start_run(database, flow)
+    await engine.take(first(run_id, flow))
+    await eventually(lambda: any(bell.reference.node_id == "k" for bell in engine.mailbox.bells))
+    await engine.idle()
+    engine.mailbox.references()
+    await database.execute("UPDATE open_steps SET crashes = 2 WHERE node_id = 'k'")
+    await engine.take(Reference(run_id, "k", "-", claim=True))
+    await engine.finish(run_id, until=end, seconds=60)
+    return run_id
+
+
+@pytest.mark.parametrize("status", [200, 401])
+async def test_a_step_that_runs_apart_uses_secrets_too(
+    database_url: str, database: asyncpg.Connection, status: int
+) -> None:
     """A suspect's call gets the value in its own process, and what comes back is blanked, derived texts included."""
 
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"said": request.headers["X-Token"], "pid": 1})
+        return web.json_response({"said": request.headers["X-Token"], "pid": 1}, status=status)
 
     async with serving(answer) as url, Engine.running(database_url) as engine:
-        engine.executor._isolation = engine.executor._settling._isolation = Isolation(egress_allow="127.0.0.1")
         token = "{{ vault.key }} {{ vault.key | upcase }}"
         data = {"component": "webhook", "method": "GET", "url": url, "headers": {"X-Token": token}}
         flow = await workflow(database, *graph("t>x t>k", k=data))  # k is left to others, and taken as a suspect
         await _keep(database, flow, "key", OTHER)
-        run_id = await start_run(database, flow)
-        await engine.take(first(run_id, flow))
-        await eventually(lambda: any(bell.reference.node_id == "k" for bell in engine.mailbox.bells))
-        await engine.idle()
-        engine.mailbox.references()
-        await database.execute("UPDATE open_steps SET crashes = 2 WHERE node_id = 'k'")
-        await engine.take(Reference(run_id, "k", "-", claim=True))
-        await engine.finish(run_id, until="completed", seconds=60)
-    assert (await output_of(database, run_id, "k"))["body"] == {"said": "[redacted] [redacted]", "pid": 1}
+        isolation = Isolation(egress_allow="127.0.0.1")
+        run_id = await _run_apart(engine, database, flow, isolation, "completed" if status == 200 else "failed")
+    if status == 200:
+        assert (await output_of(database, run_id, "k"))["body"] == {"said": "[redacted] [redacted]", "pid": 1}
+    else:
+        assert "[redacted] [redacted]" in str((await error_of(database, run_id, "k"))["body"])
     await assert_clean(database, OTHER, OTHER.upper())
+
+
+@pytest.mark.parametrize("how", ["echo", "fail", "break"])
+async def test_what_a_step_says_that_it_uses_is_blanked_if_it_runs_apart_too(
+    database_url: str, database: asyncpg.Connection, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """Outputs, failures and faults of a node that uses a secret of its own, which is kept before the node goes on."""
+    known = keeper.known(keeper.betray)
+    flow = await workflow(database, *graph("t>x t>k", k={**KEEPER, "value": how}), known)
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        isolation = Isolation(keeper.APART)
+        run_id = await _run_apart(engine, database, flow, isolation, "completed" if how == "echo" else "failed")
+    if how == "echo":
+        assert await output_of(database, run_id, "k") == {"said": "[redacted] [redacted]"}
+    elif how == "fail":
+        error = await error_of(database, run_id, "k")
+        assert (error["code"], error["message"]) == ("upstream_said_no", "[redacted] [redacted]")
+    else:
+        assert (await error_of(database, run_id, "k"))["code"] == "internal_error"
+    assert len((await run_secrets.of_runs(database, [run_id]))[run_id]) == 2
+    await assert_clean(database, SECRET, OTHER)
+    assert not [form for secret in (SECRET, OTHER) for form in forms(secret, twice=False) if form in caplog.text]
