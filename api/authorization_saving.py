@@ -5,6 +5,7 @@ from uuid import UUID
 import msgspec
 
 from api import authorization_login
+from api.auditing import note
 from api.authorization_draft import Draft
 from api.call import Call, found
 from shared.authorizations.kinds import AuthorizationCode, provider_of
@@ -13,7 +14,7 @@ from shared.authorizations.sealed import open_config, seal_config
 from shared.db import Connection
 from shared.errors import ConflictError, InvalidError
 from shared.ids import Prefix, encode
-from shared.store import audit, authorizations
+from shared.store import authorizations
 from shared.store.authorizations import AuthorizationRow
 
 
@@ -51,7 +52,7 @@ async def create(connection: Connection, call: Call, made: Draft) -> tuple[Autho
     url = None
     if isinstance(made.config, AuthorizationCode):
         url = await authorization_login.begin(connection, call, row.id, made.config)
-    await _audit(connection, call, "authorization.create", None, row)
+    await note(connection, call, "authorization.create", _name(row), before=None, after=_digested(row))
     return row, url
 
 
@@ -73,7 +74,8 @@ async def consent_again(connection: Connection, call: Call, authorization_id: UU
         message = f"An authorization of the kind {row.kind} needs no consent; make another one instead."
         raise ConflictError("no_consent", message)
     url = await authorization_login.begin(connection, call, row.id, config)
-    await _audit(connection, call, "authorization.consent_again", row, row)
+    seen_as = _digested(row)
+    await note(connection, call, "authorization.consent_again", _name(row), before=seen_as, after=seen_as)
     return url
 
 
@@ -85,32 +87,15 @@ async def delete(connection: Connection, call: Call, authorization_id: UUID) -> 
     """
     row = found(await authorizations.lock(connection, call.workspace_id, authorization_id), "authorization", call)
     await authorizations.remove(connection, row.id)
-    await _audit(connection, call, "authorization.delete", row, None)
+    await note(connection, call, "authorization.delete", _name(row), before=_digested(row), after=None)
 
 
-async def _audit(
-    connection: Connection, call: Call, action: str, before: AuthorizationRow | None, after: AuthorizationRow | None
-) -> None:
-    row = after or before
-    if row is None:
-        raise LookupError("an audit row is about something")
-    entry = audit.Entry(
-        id=call.services.mint.uuid(),
-        workspace_id=call.workspace_id,
-        actor=call.principal.subject,
-        action=action,
-        target=encode(Prefix.AUTHORIZATION, row.id),
-        before=_digested(before),
-        after=_digested(after),
-        request_id=call.request_id,
-    )
-    await audit.add(connection, entry)
+def _name(row: AuthorizationRow) -> str:
+    return encode(Prefix.AUTHORIZATION, row.id)
 
 
-def _digested(row: AuthorizationRow | None) -> str | None:
+def _digested(row: AuthorizationRow) -> str:
     """What the audit keeps a digest of; secrets are no part of it, since a digest of a short one could be guessed."""
-    if row is None:
-        return None
     parts = msgspec.structs.asdict(row)
     for passing in ("created_at", "used_by"):
         del parts[passing]

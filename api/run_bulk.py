@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from api.auditing import note
 from api.call import Call
 from api.fields import read_fields
 from api.moments import stamp, stamp_or_none
 from api.queries import TIME_RULE, least_id
 from api.run_listing import STATUS_RULE, Status
-from api.run_reading import note
 from shared.db import Connection
 from shared.errors import Fault, InvalidError, NotFoundError
 from shared.graph.suggest import shown

@@ -1,4 +1,4 @@
-"""Reading one run as callers see it, and noting what they did to it."""
+"""Reading one run as callers see it."""
 
 from uuid import UUID
 
@@ -7,7 +7,7 @@ from api.run_iterators import with_results
 from api.run_view import Run, present_whole
 from shared.db import Connection
 from shared.ids import Prefix, encode
-from shared.store import audit, runs_read
+from shared.store import runs_read
 from shared.store.runs_read import RunRow
 
 
@@ -36,26 +36,6 @@ async def whole_by_id(connection: Connection, call: Call, run_id: UUID) -> Run:
     if row is None:
         raise LookupError("a run that this transaction made or changed is gone")
     return await whole(connection, call, row)
-
-
-async def note(
-    connection: Connection, call: Call, action: str, target: str, *, before: str | None, after: str | None
-) -> None:
-    """Write the audit row of something done to a run, or to many.
-
-    ``target`` is the id of what was made or changed, ``before`` and ``after`` what is kept a digest of.
-    """
-    entry = audit.Entry(
-        id=call.services.mint.uuid(),
-        workspace_id=call.workspace_id,
-        actor=call.principal.subject,
-        action=action,
-        target=target,
-        before=before,
-        after=after,
-        request_id=call.request_id,
-    )
-    await audit.add(connection, entry)
 
 
 def run_name(run_id: UUID) -> str:

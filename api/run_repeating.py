@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from api.auditing import note
 from api.call import Call
-from api.run_reading import note, run_name
+from api.run_reading import run_name
 from api.run_starting import target_of
 from api.run_view import Run
 from shared.db import Connection

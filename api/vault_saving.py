@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from api.api_keys import hash_key
+from api.auditing import note
 from api.call import Call, found
 from api.moments import stamp_or_none
 from api.vault_fields import KEY_PREFIX, Given, read_item
@@ -15,7 +16,7 @@ from shared.db import Connection
 from shared.errors import ConflictError, Fault, InvalidError
 from shared.graph.suggest import shown
 from shared.ids import Prefix, encode, new_secret
-from shared.store import audit, vault
+from shared.store import vault
 from shared.store.vault import ItemRow, secret_context
 
 
@@ -53,7 +54,8 @@ async def create(connection: Connection, call: Call, raw: Mapping[str, Any]) -> 
     )
     if saved is None:
         raise _taken(name)
-    await _audit(connection, call, "vault.create", None, saved, given)
+    made = _digested(saved, _keyed(call, saved.id, given))
+    await note(connection, call, "vault.create", encode(Prefix.VAULT, saved.id), before=None, after=made)
     return Made(saved, key)
 
 
@@ -74,7 +76,8 @@ async def update(connection: Connection, call: Call, item_id: UUID, raw: Mapping
     if not await vault.update(connection, row, secret=_encrypted(call, item_id, given)):
         raise _taken(row.name)
     after = found(await vault.get(connection, call.workspace_id, item_id), "vault item", call)
-    await _audit(connection, call, "vault.update", before, after, given)
+    was, made = _digested(before, None), _digested(after, _keyed(call, item_id, given))
+    await note(connection, call, "vault.update", encode(Prefix.VAULT, item_id), before=was, after=made)
     return after
 
 
@@ -86,7 +89,8 @@ async def delete(connection: Connection, call: Call, item_id: UUID) -> None:
     """
     before = found(await vault.lock(connection, call.workspace_id, item_id), "vault item", call)
     await vault.delete(connection, call.workspace_id, item_id)
-    await _audit(connection, call, "vault.delete", before, None, Given())
+    was = _digested(before, None)
+    await note(connection, call, "vault.delete", encode(Prefix.VAULT, item_id), before=was, after=None)
 
 
 def _encrypted(call: Call, item_id: UUID, given: Given) -> bytes | None:
@@ -108,25 +112,6 @@ def _refuse(faults: list[Fault]) -> None:
 
 def _taken(name: str) -> ConflictError:
     return ConflictError("vault_name_taken", f"There is a vault item {shown(name)} in this workspace already.")
-
-
-async def _audit(  # noqa: PLR0917 — what was, what is, and what was given
-    connection: Connection, call: Call, action: str, before: ItemRow | None, after: ItemRow | None, given: Given
-) -> None:
-    row = after or before
-    if row is None:
-        raise LookupError("an audit row is about something")
-    entry = audit.Entry(
-        id=call.services.mint.uuid(),
-        workspace_id=row.workspace_id,
-        actor=call.principal.subject,
-        action=action,
-        target=encode(Prefix.VAULT, row.id),
-        before=None if before is None else _digested(before, None),
-        after=None if after is None else _digested(after, _keyed(call, row.id, given)),
-        request_id=call.request_id,
-    )
-    await audit.add(connection, entry)
 
 
 def _keyed(call: Call, item_id: UUID, given: Given) -> str | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from api import workflow_authorization, workflow_links, workflow_triggers, workflow_vault
+from api.auditing import note
 from api.call import Call, found
 from api.webhook_targets import TRIGGER_COMPONENT, hash_token
 from api.workflow_draft import Base, Draft, base_of, draft
@@ -21,7 +22,7 @@ from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
 from shared.nodes import webhook_rules
 from shared.schedule import read_policy
-from shared.store import audit, authorizations, retention, scheduled_runs, workflows
+from shared.store import authorizations, retention, scheduled_runs, workflows
 from shared.store.cancel import cancel_workflow_runs
 from shared.store.workflows import Version, WorkflowRow
 
@@ -98,7 +99,8 @@ async def delete(connection: Connection, call: Call, workflow_id: UUID) -> None:
     await workflow_links.refuse_called(connection, call, workflow_id)
     await workflows.mark_deleted(connection, before.workspace_id, workflow_id)
     await cancel_workflow_runs(connection, workflow_id)
-    await _audit(connection, call, "workflow.delete", before, None)
+    name = encode(Prefix.WORKFLOW, before.id)
+    await note(connection, call, "workflow.delete", name, before=_digested(before), after=None)
 
 
 async def rotate_token(connection: Connection, call: Call, workflow_id: UUID, overlap: int) -> WorkflowRow:
@@ -250,22 +252,10 @@ def _rules(plan: Plan) -> str | None:
 
 
 async def _audit(
-    connection: Connection, call: Call, action: str, before: WorkflowRow | None, after: WorkflowRow | None
+    connection: Connection, call: Call, action: str, before: WorkflowRow | None, after: WorkflowRow
 ) -> None:
-    row = after or before
-    if row is None:
-        raise LookupError("an audit row is about something")
-    entry = audit.Entry(
-        id=call.services.mint.uuid(),
-        workspace_id=row.workspace_id,
-        actor=call.principal.subject,
-        action=action,
-        target=encode(Prefix.WORKFLOW, row.id),
-        before=_digested(before),
-        after=_digested(after),
-        request_id=call.request_id,
-    )
-    await audit.add(connection, entry)
+    target = encode(Prefix.WORKFLOW, after.id)
+    await note(connection, call, action, target, before=_digested(before), after=_digested(after))
 
 
 def _digested(row: WorkflowRow | None) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import structlog
 from hypothesis import settings
 
 from deploy import processes
@@ -29,6 +30,14 @@ _numbers = count(1)
 
 settings.register_profile("edgewise", deadline=None, max_examples=100)
 settings.load_profile("edgewise")
+# As services write them (`shared.log`). The usual ones of a terminal show what each variable of each frame holds, which
+# took a minute where one held an engine.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

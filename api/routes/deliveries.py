@@ -9,6 +9,7 @@ from aiohttp import web
 from api import idempotency
 from api.access import Scope
 from api.answers import Answer, json_answer
+from api.auditing import note
 from api.bodies import read_body_or_empty, read_object
 from api.call import Call, found
 from api.delivery_view import (
@@ -25,7 +26,7 @@ from api.fields import read_fields
 from api.queries import bound_of, read_cursor, read_query
 from api.routes.run_actions import Nothing
 from api.routing import Routes
-from api.run_reading import note, whole_by_id
+from api.run_reading import whole_by_id
 from api.run_repeating import Repeated
 from api.run_starting import target_of
 from api.webhook_targets import TRIGGER_COMPONENT

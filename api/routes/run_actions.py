@@ -9,12 +9,13 @@ from aiohttp import web
 from api import idempotency
 from api.access import Scope
 from api.answers import Answer, json_answer
+from api.auditing import note
 from api.bodies import read_body_or_empty
 from api.call import Call
 from api.fields import read_fields
 from api.queries import read_query
 from api.routing import Routes
-from api.run_reading import note, row_of, run_name, whole_by_id
+from api.run_reading import row_of, run_name, whole_by_id
 from api.run_repeating import Repeated, RerunQuery, rerun, resume_from
 from api.run_view import Run
 from shared.db import Connection

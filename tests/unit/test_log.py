@@ -19,9 +19,9 @@ from shared.redaction import BLANK, CURRENT, Redactor
 def _restored() -> Iterator[None]:
     """Logging as it was before."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, configuration = root.handlers[:], root.level, structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**configuration)
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
