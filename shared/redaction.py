@@ -1,133 +1,37 @@
 """Blanks the secrets that a run has used, in every form they come back in.
 
-A secret is found as it is, and as others write it: in base64 (whole, and at each of the three places it can have in a
-longer text, such as the header of Basic authentication), in hexadecimal, URL-encoded, escaped for JSON, HTML or Python,
-and, up to 1,024 characters, in two of these at once: base64 of JSON, a URL inside JSON. Bytes that were read as Latin-1
-count too. What is found becomes ``[redacted]``.
+A secret is found as it is, and as others write it (`shared.secret_forms`): in base64, whole, within a longer text or in
+lines, in hexadecimal, URL-encoded, escaped for JSON, HTML or Python, and in two of these at once. What is found becomes
+``[redacted]``.
 
 Searching takes time linear in the text (Aho-Corasick), whatever the text: it is written by strangers. Long forms are
 found by their first 48 characters and then held against the text, so that a form that was cut off is blanked as well;
 one that was cut within those 48 is found at the end of a text that is long enough to have been cut.
 """
 
-import base64
-import html
-import json
 import re
-import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 
 import msgspec
 from ahocorasick_rs import AhoCorasick, Implementation, MatchKind
 
-from shared import jsontext
+from shared.secret_forms import LEAST, forms
 
 BLANK: Final = "[redacted]"
-#: Characters of a text that are looked for; a shorter one stands in too many others by chance.
-LEAST: Final = 8
-#: Characters of a secret that is looked for in two codings at once: of longer ones the forms would be too many.
-_TWICE: Final = 1024
 #: Characters by which a long form is found.
 _ANCHOR: Final = 48
 #: Characters of the beginning of a form that are blanked at the end of a text, and of a text that may have been cut.
 _HEAD: Final = 4
 _CUT: Final = 256
-#: Which characters the encoders of URLs leave alone: RFC 3986's, Python's for paths, JavaScript's two, and yarl's.
-_SAFE: Final = ("", "/", "!~*'()", ";/?:@&=+$,#!~*'()", "!$'()*,;:@/?", "!$'()*,;:@&=+")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-_ELLIPSES: Final = ("…", "...")
-
-
-def forms(secret: str, *, twice: bool = True) -> frozenset[str]:
-    """Every text that a secret is found as.
-
-    Args:
-        secret: at least `LEAST` characters.
-        twice: whether forms of forms count.
-    """
-    plain = {secret, *_misread(secret)}
-    once = plain.union(*map(_coded, plain))
-    if not twice or len(secret) > _TWICE:
-        return frozenset(once)
-    return frozenset(once.union(*map(_coded_again, once)))
-
-
-def _misread(secret: str) -> Iterator[str]:
-    """UTF-8 that was taken for Latin-1, as by a server that echoes a header."""
-    if not secret.isascii():
-        yield secret.encode("utf-8", "surrogatepass").decode("latin-1")
-
-
-def _coded(text: str) -> Iterator[str]:
-    yield from _base64(text)
-    yield from _urls(text)
-    yield from _json(text)
-    yield repr(text)[1:-1]
-    yield html.escape(text)
-    yield html.escape(text, quote=False)
-    yield (digits := _bytes(text).hex())
-    yield digits.upper()
-
-
-def _coded_again(text: str) -> Iterator[str]:
-    yield from _base64(text)
-    yield quote(text, safe="", errors="surrogatepass")
-    yield quote_plus(text, errors="surrogatepass")
-    yield from _json(text)
-
-
-def _base64(text: str) -> Iterator[str]:
-    raw = _bytes(text)
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        whole = encode(raw).decode()
-        yield whole
-        yield whole.rstrip("=")
-        for before in range(3):
-            yield _inside(encode(bytes(before) + raw).decode().rstrip("="), before, len(raw))
-
-
-def _inside(coded: str, before: int, length: int) -> str:
-    """The characters of a longer base64 text that depend on nothing but these bytes, whatever stands around them."""
-    return coded[-(-before * 8 // 6) : (before + length) * 8 // 6]
-
-
-def _urls(text: str) -> Iterator[str]:
-    raw = _bytes(text)
-    if _WORDS.issuperset(raw):
-        yield text
-        return
-    for letters in _URL_LETTERS:
-        yield "".join(map(letters.__getitem__, raw))
-
-
-def _letters(safe: str, space: str, pattern: str) -> tuple[str, ...]:
-    """How an encoder of URLs writes each byte."""
-    alone = _WORDS.union(safe.encode())
-    return tuple(
-        chr(byte) if byte in alone else space if byte == ord(" ") else pattern.format(byte) for byte in range(256)
-    )
-
-
-_WORDS: Final = frozenset((string.ascii_letters + string.digits + "-._~").encode())
-_URL_LETTERS: Final = tuple(
-    _letters(safe, space, pattern)
-    for pattern in ("%{:02X}", "%{:02x}")
-    for safe, space in (*((safe, "%20") for safe in _SAFE), ("", "+"), ("!~*'()", "+"))
-)
-
-
-def _json(text: str) -> Iterator[str]:
-    for coded in (json.dumps(text)[1:-1], jsontext.encode(text)[1:-1]):
-        yield coded
-        yield coded.replace("/", "\\/")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+#: What may stand behind a cut; the last is what became of a character whose bytes were cut.
+_CUT_OFF: Final = re.compile("(?:…|\\.\\.\\.|\ufffd{1,3})\\Z")
+#: Base64 in lines, as MIME and shells write it, also where its line breaks are escaped; it begins where a word does.
+_WRAPPED: Final = re.compile(r"(?:(?<![\w+/-])|(?<=\\n))(?:[\w+/-]{60,76}(?:\r?\n|(?:\\r)?\\n))+[\w+/-]*", re.ASCII)
+_BREAK: Final = re.compile(r"\r?\n|(?:\\r)?\\n")
 
 
 class _Matcher:
@@ -139,13 +43,17 @@ class _Matcher:
             if len(form) >= LEAST and not _SURROGATES.search(form):
                 by_anchor.setdefault(form[:_ANCHOR], []).append(form)
         self._forms = list(by_anchor.values())
-        self._anchors = list(by_anchor)
+        self._heads: dict[str, list[str]] = {}
+        for anchor in by_anchor:
+            self._heads.setdefault(anchor[:_HEAD], []).append(anchor)
         self._automaton = AhoCorasick(
-            self._anchors, matchkind=MatchKind.LeftmostLongest, implementation=Implementation.ContiguousNFA
+            list(by_anchor), matchkind=MatchKind.LeftmostLongest, implementation=Implementation.ContiguousNFA
         )
 
     def blanked(self, text: str) -> str:
         """The text without what is found."""
+        if "\n" in text or "\\n" in text:
+            text = _WRAPPED.sub(self._unwrapped, text)
         pieces: list[str] = []
         kept = 0
         for which, start, end in self._automaton.find_matches_as_indexes(text):
@@ -169,16 +77,18 @@ class _Matcher:
             most = max(most, _common(form, text, start))
         return start + most
 
+    def _unwrapped(self, block: "re.Match[str]") -> str:
+        """Lines of base64, or nothing of them if they hold a form that breaks over a line."""
+        return BLANK if self._automaton.find_matches_as_indexes(_BREAK.sub("", block[0])) else block[0]
+
     def _without_cut_off(self, text: str) -> str:
         """The text without the beginning of a form at its end."""
-        end = next((mark for mark in _ELLIPSES if text.endswith(mark)), "")
-        tail = text[-(_ANCHOR - 1) - len(end) : len(text) - len(end)]
-        for anchor in self._anchors:
-            place = tail.find(anchor[:_HEAD])
-            while place >= 0:
-                if anchor.startswith(tail[place:]):
-                    return text[: len(text) - len(end) - len(tail) + place] + BLANK + end
-                place = tail.find(anchor[:_HEAD], place + 1)
+        cut = _CUT_OFF.search(text, len(text) - 3)
+        end = len(text) if cut is None else cut.start()
+        for start in range(max(0, end - _ANCHOR + 1), end - _HEAD + 1):
+            for anchor in self._heads.get(text[start : start + _HEAD], ()):
+                if anchor.startswith(text[start:end]):
+                    return text[:start] + BLANK + text[end:]
         return text
 
 

@@ -20,7 +20,8 @@ from shared.batcher import Batcher
 from shared.errors import StepFailedError
 from shared.nodes.base import Division, Outcome, Wait
 from shared.questions import Question
-from shared.redaction import CURRENT, LEAST, Redactor
+from shared.redaction import CURRENT, Redactor
+from shared.secret_forms import LEAST
 from shared.store import run_secrets
 from shared.store.run_secrets import Note, secret_context
 from shared.vault import KeyRing, VaultError

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from tests.acceptance.outside import Client, edges, node
 from tests.running import Starter, Up, until
+from tests.searching import found
 
 SECRETS = {
     "awkward": 'p@ss "w/rd" \\é+&=%<!> ~',
@@ -177,23 +178,6 @@ def _nodes(echo: Echo, database: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _told(secret: str) -> set[str]:
-    """What tells a secret to who finds it; written apart from what blanks it."""
-    raw = secret.encode()
-    coded = {raw.hex(), raw.hex().upper(), quote(secret), quote(secret, safe=""), quote_plus(secret)}
-    for before in range(3):
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            text = encode(bytes(before) + raw).decode().rstrip("=")
-            coded.add(text[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6])
-    for text in (json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
-        coded |= {text[1:-1], json.dumps(text)[3:-3]}
-    return {secret, *coded}
-
-
-def _found(text: str, secrets: set[str]) -> set[str]:
-    return {secret for secret in secrets if any(form in text for form in _told(secret))}
-
-
 async def _stored(url: str) -> str:
     """Everything in every column of every table, whatever its type."""
     connection = await asyncpg.connect(url)
@@ -327,6 +311,17 @@ def _asked(client: Client, up: Up, echo: Echo) -> dict[str, str]:
     return {"page": page, "question": question, "answer": answer, "asked": json.dumps(client.run(run_id))}
 
 
+def _answered(client: Client, told: dict[str, Any], echo: Echo) -> str:
+    """What a request is answered that waits for its run."""
+    nodes = [
+        node("t", "sync_request_trigger"),
+        _call(echo, "ok"),
+        node("x", "text_transform", template="{{ ok.body | json }} {{ ok.headers | json }}"),
+    ]
+    waited = client.create(nodes, edges(("t", "ok"), ("ok", "x")))
+    return _read(f"{told['url']}/workflows/sync/{waited['id']}", told["token"], {"a": 1})
+
+
 def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> None:
     """After runs that used secrets in all allowed places, failed, were retried, timed out and had them echoed back.
 
@@ -416,17 +411,22 @@ def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> No
     shown = _shown(up, [each["id"] for each in workflows], [run_id, *presenting], items, scheduled["id"])
     shown |= _hooked(client, told["url"]) | _asked(client, up, echo)
     test = {"node": _call(echo, "ok"), "context": {}}
+    failing = {"node": _call(echo, "fail"), "context": {}}
+    shown["test-node that fails"] = _read(f"{told['url']}/workflows/test-node", told["token"], failing)
+    assert json.loads(shown["test-node that fails"])["status"] == "error"
+    shown["rerun"] = _read(f"{told['url']}/workflows/runs/{run_id}/rerun", told["token"], {}, expect=202)
+    shown["sync"] = _answered(client, told, echo)
     shown["test-node"] = _read(f"{told['url']}/workflows/test-node", told["token"], test)
     assert json.loads(shown["test-node"])["status"] == "success"
     database, broker = asyncio.run(_stored(told["database_url"])), asyncio.run(_broker(told["broker_url"]))
     up.stop()
     logs = up.output()
-    assert _found(database, {CONTROL}), "the search of the database finds what is there"
-    plain = {path for path, text in shown.items() if _found(text, {CONTROL})}
+    assert found(database, {CONTROL}), "the search of the database finds what is there"
+    plain = {path for path, text in shown.items() if found(text, {CONTROL})}
     runs = {f"/runs/{each}" for each in (run_id, *presenting)}
     assert plain >= {"page", "question", "asked", "test-node", "deliveries", *runs}, "and that of the answers"
     assert '"service":"worker"' in logs.replace(" ", "")
-    assert {path: found for path, text in shown.items() if (found := _found(text, secrets))} == {}
-    assert _found(database, secrets) == set()
-    assert _found(logs, secrets) == set()
-    assert _found(meanwhile + broker, secrets) == set()
+    assert {path: those for path, text in shown.items() if (those := found(text, secrets))} == {}
+    assert found(database, secrets) == set()
+    assert found(logs, secrets) == set()
+    assert found(meanwhile + broker, secrets) == set()

@@ -14,7 +14,6 @@ from aiohttp import web
 from shared.errors import StepFailedError
 from shared.lanes import Reference
 from shared.nodes.base import Outcome, StepContext
-from shared.redaction import forms
 from shared.store import run_secrets, vault
 from shared.vault import KeyRing
 from tests import keeper
@@ -22,6 +21,7 @@ from tests.calls import CALLED, beside, call
 from tests.engine import KEYS, Engine, Flow, eventually, first, graph, mint, start_run, workflow
 from tests.outward import serving
 from tests.rows import assert_sound, error_of, output_of
+from tests.searching import found
 from worker.isolation import Isolation
 from worker.secrets import Secrets
 
@@ -69,11 +69,10 @@ async def assert_clean(database: asyncpg.Connection, *secrets: str) -> None:
         " WHERE n.nspname = 'public' AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped"
         " AND a.atttypid IN ('text'::regtype, 'bytea'::regtype)"
     )
-    wanted = [form for secret in secrets for form in forms(secret, twice=False)]
     for table, column in columns:
         for (value,) in await database.fetch(f'SELECT "{column}" FROM "{table}" WHERE "{column}" IS NOT NULL'):
             text = value.decode("latin-1") if isinstance(value, bytes) else value
-            assert not [form for form in wanted if form in text], (table, column)
+            assert not found(text, secrets), (table, column)
 
 
 async def test_an_echo_is_stored_without_the_secret(database_url: str, database: asyncpg.Connection) -> None:
@@ -380,4 +379,4 @@ async def test_what_a_step_says_that_it_uses_is_blanked_if_it_runs_apart_too(
         assert (await error_of(database, run_id, "k"))["code"] == "internal_error"
     assert len((await run_secrets.of_runs(database, [run_id]))[run_id]) == 2
     await assert_clean(database, SECRET, OTHER)
-    assert not [form for secret in (SECRET, OTHER) for form in forms(secret, twice=False) if form in caplog.text]
+    assert not found(caplog.text, (SECRET, OTHER))

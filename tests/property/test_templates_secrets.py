@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.redaction import BLANK, LEAST, Redactor
+from shared.redaction import BLANK, Redactor
+from shared.secret_forms import LEAST
 from shared.templates import TemplateError, parse
 from shared.templates.arguments import taken_by
 from shared.templates.environment import ENVIRONMENT
