@@ -15,7 +15,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help run test check format fuzz bench bench-step bench-plots bench-peers soak drills lock peers-lock docs clean
+.PHONY: help run test check format fuzz bench bench-step bench-budget bench-plots bench-peers soak drills lock peers-lock docs clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -45,6 +45,9 @@ bench: $(READY) ## Measure the figures of docs/performance.md (ARGS: which).
 
 bench-step: $(READY) ## The processor time of a pure step with templates (REPEATS).
 	$(BIN)/python -m tests.bench.step
+
+bench-budget: $(READY) ## Where the microseconds of a run of workload 1 go, process by process (SECONDS).
+	$(BIN)/python -m tests.bench.budget $(ARGS)
 
 bench-plots: $(READY) ## Draw what the benchmarks left in build/ for docs/performance.md, and print its tables.
 	$(BIN)/python -m tests.bench.plots
