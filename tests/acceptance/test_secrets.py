@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from tests.acceptance.outside import Client, edges, node
 from tests.running import Starter, Up, until
 from tests.searching import found
+from tests.soap import SCHEMA, wsdl
 
 SECRETS = {
     "awkward": 'p@ss "w/rd" \\é+&=%<!> ~',
@@ -100,6 +101,9 @@ class Echo:
             said["json"] = json.loads(body)
         status = {"fail": 500, "flaky": 503 if tries == 0 else 200, "redirect": 302}.get(place, 200)
         text = json.dumps(said).encode()
+        if place == "soap" and request.command == "GET":
+            described = SCHEMA if request.path.endswith("types.xsd") else wsdl(echo.url("/soap"))
+            text = described.encode()
         if place == "token":
             granted = {"access_token": PRESENTED["access"], "token_type": "Bearer", "expires_in": 3600}
             text = json.dumps(granted).encode()
@@ -161,12 +165,15 @@ def _nodes(echo: Echo, database: str) -> list[dict[str, Any]]:
         _call(echo, "redirect"),
         _call(echo, "text", response="text"),
         node("graphql", "graphql_request", url=echo.url("/graphql"), query="{ a }", headers=headers, **caught),
-        node("ai", "ai_text_transform", model="m", prompt="p", base_url=echo.url("/ai"), api_key=token, **caught),
+        node("ai", "ai_text_transform", model="m", prompt="p", base_url=echo.url("/ai"), api_key=token,
+             headers=[headers[0]], **caught),
         node("notify", "send_notification", service="generic", message="m", url=echo.url(f"/n/{token}"),
              headers=headers, **caught),
         node("slack", "send_notification", service="slack", message="m", url=echo.url(f"/services/{token}"), **caught),
-        node("soap", "soap_request", wsdl=echo.url("/soap"), operation="x", username="u", password=token,
-             headers=headers, **caught),
+        *(node(f"soap{login}", "soap_request", wsdl=echo.url(f"/soap/{token}"), endpoint=echo.url(f"/soap/{token}"),
+               operation="GetLevel", arguments={"item": token, "warehouses": ["{{ vault.awkward }}"]}, login=login,
+               soap_headers={"key": "{{ vault.pem }}"}, headers=[headers[0]], username="u", password=token, **caught)
+          for login in ("basic", "username_token")),
         node("sql", "postgres_query", port=place.port, database="postgres", user="edgewise", tls="off",
              query="SELECT 1", password=token, **here),
         node("cache", "redis_command", port=echo.port, command="GET", arguments=["x"], tls="off", password=token,
@@ -392,6 +399,7 @@ def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> No
     )
     failed = {step["node_id"]: step["status"] for step in run["steps"]}
     assert {failed[name] for name in ("fail", "slow", "notjson", "sql", "cache", "ssh", "mail")} == {"failed"}
+    assert echo.paths.count("soap") >= 4, "two descriptions and two messages"
     tries = Counter(log["node_id"] for log in run["logs"])
     assert (tries["fail"], tries["flaky"], tries["slow"]) == (2, 2, 2)
 
@@ -424,7 +432,7 @@ def test_no_form_of_a_secret_is_found_anywhere(start: Starter, echo: Echo) -> No
     assert found(database, {CONTROL}), "the search of the database finds what is there"
     plain = {path for path, text in shown.items() if found(text, {CONTROL})}
     runs = {f"/runs/{each}" for each in (run_id, *presenting)}
-    assert plain >= {"page", "question", "asked", "test-node", "deliveries", *runs}, "and that of the answers"
+    assert plain >= {"page", "question", "asked", "test-node", "sync", "deliveries", *runs}, "and that of the answers"
     assert '"service":"worker"' in logs.replace(" ", "")
     assert {path: those for path, text in shown.items() if (those := found(text, secrets))} == {}
     assert found(database, secrets) == set()
