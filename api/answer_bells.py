@@ -10,7 +10,7 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from shared.broker import ANSWERS_CHANNEL
+from shared.announcer import ANSWERS_CHANNEL
 
 _log = structlog.get_logger(__name__)
 

@@ -20,9 +20,9 @@ from api.sync_runs import SyncRuns
 from api.webhook_deliveries import DeliveryLog
 from api.webhook_targets import WebhookTargets
 from shared import service
+from shared.announcer import NEW_RUNS_SPACING, Announcer
 from shared.authorizations.authorizer import Authorizer
 from shared.authorizations.provider import operator_provider
-from shared.broker import NEW_RUNS_SPACING, Announcer
 from shared.config import Config, parse_networks
 from shared.db import Clock, keep_in_step
 from shared.egress.allow import parse_allow

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.store import limits, scheduled_runs
 from shared.store.cancel import fail_runs
 

@@ -20,7 +20,7 @@ from scheduler.retention import Retention
 from scheduler.schedules import Schedules
 from scheduler.steps import Steps
 from shared import service
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.config import Config
 from shared.db import DATABASE_ERRORS, Clock
 from shared.ingest import Ingest

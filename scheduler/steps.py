@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 
 from scheduler.queued import Queued
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.metrics import RESENT
 from shared.store import duties
 from shared.store.cancel import settle_ended

@@ -16,8 +16,8 @@ from uuid import UUID
 import asyncpg
 from prometheus_client import Counter as Counted
 
+from shared.announcer import Announcer
 from shared.batcher import CROWD, Batcher, Entry, Waiting
-from shared.broker import Announcer
 from shared.db import CONNECTION_ERRORS, DATABASE_ERRORS, PASSING_ERRORS, Clock, Executes
 from shared.errors import UnavailableError
 from shared.ids import Mint, Prefix, encode

@@ -19,7 +19,8 @@ from scheduler.queued import Queued
 from scheduler.rescue import Contact, Rescue
 from scheduler.schedules import Schedules
 from scheduler.steps import Steps
-from shared.broker import EPOCH_KEY, NAMESPACE, Announcer, decode_references
+from shared.announcer import Announcer
+from shared.broker import EPOCH_KEY, NAMESPACE, decode_references
 from shared.db import Clock, open_pool
 from shared.ids import Mint
 from shared.ingest import Ingest

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from tests.api_client import Answer, ApiClient, node
 from tests.engine import Engine, eventually, wake_due
 

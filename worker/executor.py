@@ -10,9 +10,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from shared.announcer import Announcer
 from shared.apart.forker import NotStartedError
 from shared.apart.processes import stopped
-from shared.broker import Announcer
 from shared.db import DATABASE_ERRORS
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode

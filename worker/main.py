@@ -11,9 +11,10 @@ import asyncpg
 import structlog
 
 from shared import service
+from shared.announcer import Announcer
 from shared.authorizations.authorizer import Authorizer
 from shared.authorizations.provider import operator_provider
-from shared.broker import Announcer, StepBroker
+from shared.broker import StepBroker
 from shared.config import Config
 from shared.db import DATABASE_ERRORS, Clock, keep_in_step
 from shared.egress.allow import parse_allow

@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 
 from shared.advances import Advance
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.db import DATABASE_ERRORS
 from shared.lanes import Doorbell, Reference
 from shared.states import RunStatus, StepStatus

@@ -30,8 +30,8 @@ _RATE = 300
 _PARTS = {
     "metrics, logs": "prometheus_client/ structlog/ logging/ shared/metrics shared/log shared/floods",
     "asyncpg: encode, send, receive, decode": "asyncpg/",
-    "Dramatiq and Redis: messages, threads": "dramatiq/ redis/ shared/broker shared/lanes worker/consumer "
-    "worker/capacity queue.py threading.py concurrent/",
+    "Dramatiq and Redis: messages, threads": "dramatiq/ redis/ shared/announcer shared/broker shared/lanes "
+    "worker/consumer worker/capacity queue.py threading.py concurrent/",
     "templates and nodes": "liquid/ shared/templates/ shared/nodes/ re2/ babel/",
     "the walk: graph, results, texts": "shared/graph/ shared/jsontext shared/texts shared/advances worker/walk "
     "worker/scope worker/pending worker/payloads worker/plans",

@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 from deploy import processes
 from deploy.supervise import Child
 from scheduler.main import Scheduler
-from shared.broker import EPOCH_KEY, Announcer
+from shared.announcer import Announcer
+from shared.broker import EPOCH_KEY
 from shared.config import Config, variables
 from shared.db import Clock, open_pool
 from shared.ingest import Ingest, Trigger

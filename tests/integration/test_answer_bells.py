@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio as redis
 
 from api.answer_bells import AnswerBells
-from shared.broker import ANSWERS_CHANNEL, Announcer
+from shared.announcer import ANSWERS_CHANNEL, Announcer
 from tests.engine import eventually
 
 

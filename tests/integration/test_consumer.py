@@ -11,15 +11,8 @@ import dramatiq
 import pytest
 import redis
 
-from shared.broker import (
-    BLOCK_SECONDS,
-    BULK_MESSAGES,
-    NAMESPACE,
-    Announcer,
-    BlockingConsumer,
-    StepBroker,
-    decode_references,
-)
+from shared.announcer import Announcer
+from shared.broker import BLOCK_SECONDS, BULK_MESSAGES, NAMESPACE, BlockingConsumer, StepBroker, decode_references
 from shared.lanes import CAME_AS_BULK, LANES, LIGHT_SHARE, Doorbell, Reference
 from tests.duties import queued_references
 from worker.capacity import Capacity

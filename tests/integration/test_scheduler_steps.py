@@ -12,7 +12,7 @@ import redis
 import structlog
 
 from scheduler.queued import NONE_QUEUED, Queued
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.lanes import LIGHT_SHARE, Doorbell, Reference
 from shared.metrics import BROKER_ERRORS
 from tests.duties import (

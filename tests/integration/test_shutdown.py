@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.config import variables
 from shared.db import Clock, open_pool
 from shared.ingest import Ingest, Trigger

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.config import load as load_config
 from shared.db import Clock, open_pool
 from shared.ingest import Ingest, Trigger

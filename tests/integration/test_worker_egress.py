@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from shared.broker import Announcer
+from shared.announcer import Announcer
 from shared.config import load
 from shared.db import Clock, open_pool
 from shared.ingest import Ingest, Trigger

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.broker import MESSAGE_REFERENCES, decode_references, enqueueing, group
+from shared.announcer import enqueueing, group
+from shared.broker import MESSAGE_REFERENCES, decode_references
 from shared.lanes import LANES, PRIORITIES, Doorbell, Reference
 from shared.states import Priority
 
