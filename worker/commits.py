@@ -19,6 +19,8 @@ from worker.inputs import refuse_calls
 from worker.publishing import Publisher
 
 _SYNC: Final = TriggerType.SYNC
+#: Advances of one commit that call workflows or publish events.
+_MOST_JUDGED: Final = 8
 #: Whether an advance was written; false when its step had been taken over.
 Written = bool
 
@@ -52,7 +54,7 @@ class Commits:
         self._on_answered = on_answered
         self._publisher = publisher
         self._batcher: Batcher[Advance, Written] = Batcher(
-            self._flush, name="advance", select=one_ending_per_run, is_crowd=_is_crowd
+            self._flush, name="advance", select=next_batch, is_crowd=_is_crowd
         )
 
     def enqueue(self, advance: Advance) -> "asyncio.Future[Written]":
@@ -108,24 +110,31 @@ class Commits:
         return frozenset(await still_mine(self._pool, claims, incarnation)) if claims else frozenset()
 
 
-def one_ending_per_run(waiting: Waiting[Advance, Written], limit: int) -> list[Entry[Advance, Written]]:
-    """The oldest advances, but none of a run beside one that ends it: that one cancels what it does not know of."""
-    if not any(advance.ends for advance, _ in waiting):
+def next_batch(waiting: Waiting[Advance, Written], limit: int) -> list[Entry[Advance, Written]]:
+    """The oldest advances, but none of a run beside one that ends it: that one cancels what it does not know of.
+
+    And few that call workflows or publish: what is judged then, schemas and filters, may take a second each, while rows
+    are locked and all others wait.
+    """
+    if not any(advance.ends or advance.calls or advance.publications for advance, _ in waiting):
         return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
     batch: list[Entry[Advance, Written]] = []
     later: Waiting[Advance, Written] = deque()
     taken: set[UUID] = set()
-    ending: set[UUID] = set()
+    closed: set[UUID] = set()
+    judged = 0
     while waiting and len(batch) < limit:
         entry = waiting.popleft()
         run_id, ends = entry[0].run_id, entry[0].ends
-        if run_id in ending or (ends and run_id in taken):
+        is_judged = bool(entry[0].calls or entry[0].publications)
+        if run_id in closed or (ends and run_id in taken) or (is_judged and judged >= _MOST_JUDGED):
             later.append(entry)
-            ending.add(run_id)  # and what comes after it keeps its place
+            closed.add(run_id)  # and what comes after it keeps its place
             continue
         taken.add(run_id)
+        judged += is_judged
         if ends:
-            ending.add(run_id)
+            closed.add(run_id)
         batch.append(entry)
     waiting.extendleft(reversed(later))
     return batch

@@ -17,7 +17,7 @@ from shared.store.advance import Committed
 from shared.store.taken import Loaded
 from tests.property.simulation_clock import VirtualClock
 from tests.property.simulation_database import LEASE, Memory
-from worker.commits import one_ending_per_run
+from worker.commits import next_batch
 from worker.plans import Blueprint
 from worker.walk import Next, Tools, Walk
 
@@ -200,7 +200,7 @@ class Worker:
     def flush(self) -> None:
         """Send the next batch, unless one is in flight."""
         if self.flight is None and self.waiting:
-            self.flight = Request(one_ending_per_run(self.waiting, _LIMIT))
+            self.flight = Request(next_batch(self.waiting, _LIMIT))
 
     def land(self, *, lose: bool = False) -> None:
         """The batch in flight is carried out; with ``lose`` its answer does not arrive and it is sent again."""

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from shared.advances import ChildCall
 from shared.store.advance import Committed, Ended
 from tests.engine import mint
 from tests.rows import advance, opening
 from worker import commits
-from worker.commits import Commits, one_ending_per_run
+from worker.commits import Commits, next_batch
 
 units = st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30)
 
@@ -32,7 +33,7 @@ def test_batches_keep_order_and_endings_are_alone(drawn, limit):
     waiting = waiting_of(drawn)
     batches = []
     while waiting:
-        batch = one_ending_per_run(waiting, limit)
+        batch = next_batch(waiting, limit)
         assert 1 <= len(batch) <= limit
         batches.append(batch)
     taken = [place for batch in batches for _, place in batch]
@@ -52,11 +53,23 @@ def test_a_batch_takes_all_that_it_may(drawn, limit):
     waiting = waiting_of(drawn)
     if not waiting:
         return
-    batch = one_ending_per_run(waiting, limit)
+    batch = next_batch(waiting, limit)
     if len(batch) < limit:
         ending = {unit.run_id for unit, _ in batch if unit.outcome is not None}
         left_endings = {unit.run_id for unit, _ in waiting if unit.outcome is not None}
         assert {unit.run_id for unit, _ in waiting} <= ending | left_endings
+
+
+def test_few_of_a_batch_are_judged():
+    """Of calls and events eight go into a commit; others pass them by, but for those of the same run."""
+    a_call = ChildCall("a", "-", mint.uuid(), mint.uuid(), "{}", waits=True)
+    calling = [advance(mint.uuid(), "a", results=(), calls=[a_call]) for _ in range(20)]
+    behind, other = advance(calling[15].run_id, "b", results=()), advance(mint.uuid(), "c", results=())
+    waiting: Any = deque((unit, place) for place, unit in enumerate([*calling, behind, other]))
+    assert [place for _, place in next_batch(waiting, 512)] == [*range(8), 21]
+    assert [place for _, place in next_batch(waiting, 512)] == [*range(8, 16), 20]
+    assert [place for _, place in next_batch(waiting, 512)] == [16, 17, 18, 19]
+    assert not waiting
 
 
 def commits_that_answer(monkeypatch, answers, mine=()):
