@@ -1,16 +1,12 @@
 """Secrets on a real installation: used wherever one may stand, echoed back in every way, and found nowhere."""
 
 import asyncio
-import base64
 import hmac
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,10 +14,10 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from tests.acceptance.echo import Echo
 from tests.acceptance.outside import Client, edges, node
 from tests.running import Starter, Up, until
 from tests.searching import found
-from tests.soap import SCHEMA, wsdl
 
 SECRETS = {
     "awkward": 'p@ss "w/rd" \\é+&=%<!> ~',
@@ -44,84 +40,10 @@ PRESENTED = {
 CONTROL = "control-7c1f0a9e-not-a-secret"
 
 
-class _Server(ThreadingHTTPServer):
-    """Callers that give up are no error of the server."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass
-
-
-class Echo:
-    """Gives back what it is sent: in bodies, keys, headers and reasons, as text, JSON and bytes, well and failing."""
-
-    def __init__(self) -> None:
-        echo = self
-        self.paths: list[str] = []
-        self.stopping = threading.Event()
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                echo.answer(self)
-
-            do_GET = do_POST  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def url(self, path: str) -> str:
-        """The URL of a path."""
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def close(self) -> None:
-        """Stop."""
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Echo one request, as its path says."""
-        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
-        place = urlsplit(request.path).path.split("/")[1]
-        tries = self.paths.count(place)
-        self.paths.append(place)
-        if place == "slow":
-            self.stopping.wait(20)
-        headers = {name: value.encode("latin-1").decode("utf-8", "replace") for name, value in request.headers.items()}
-        said = {"path": request.path, "headers": headers, "body": body.decode("utf-8", "replace")}
-        said |= dict.fromkeys(headers.values(), 1)
-        said["coded"] = base64.b64encode(body).decode()
-        with suppress(ValueError):
-            said["json"] = json.loads(body)
-        status = {"fail": 500, "flaky": 503 if tries == 0 else 200, "redirect": 302}.get(place, 200)
-        text = json.dumps(said).encode()
-        if place == "soap" and request.command == "GET":
-            described = SCHEMA if request.path.endswith("types.xsd") else wsdl(echo.url("/soap"))
-            text = described.encode()
-        if place == "token":
-            granted = {"access_token": PRESENTED["access"], "token_type": "Bearer", "expires_in": 3600}
-            text = json.dumps(granted).encode()
-        request.send_response(status, f"Said {headers.get('X-Token', '')}")
-        request.send_header("Content-Type", "application/octet-stream" if place == "binary" else "application/json")
-        request.send_header("X-Echo", request.headers.get("Authorization", ""))
-        if place == "redirect":
-            request.send_header("Location", f"/ok/again?token={headers.get('X-Token')}")
-        text = b"no json: " + text if place == "notjson" else text
-        request.send_header("Content-Length", str(len(text)))
-        request.end_headers()
-        request.wfile.write(text)
-
-
 @pytest.fixture
 def echo() -> Iterator[Echo]:
     """The world outside."""
-    server = Echo()
+    server = Echo(PRESENTED["access"])
     yield server
     server.close()
 
