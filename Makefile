@@ -46,7 +46,7 @@ bench: $(READY) ## Measure the figures of docs/performance.md (ARGS: which).
 bench-step: $(READY) ## The processor time of a pure step with templates (REPEATS).
 	$(BIN)/python -m tests.bench.step
 
-bench-budget: $(READY) ## Where the microseconds of a run of workload 1 go, process by process (SECONDS).
+bench-budget: $(READY) ## Where the microseconds of a run go, process by process (ONLY=1,3,4,12; SECONDS).
 	$(BIN)/python -m tests.bench.budget $(ARGS)
 
 bench-plots: $(READY) ## Draw what the benchmarks left in build/ for docs/performance.md, and print its tables.

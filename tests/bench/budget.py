@@ -1,10 +1,10 @@
-"""``make bench-budget``: where the microseconds of a run of workload 1 go, process by process.
+"""``make bench-budget``: where the microseconds of a run go, process by process, in workloads 1, 3, 4 and 12.
 
-The load runs twice: once as it is, for what each process uses, and once with py-spy at the Python processes, for where.
-A sample belongs to the part of the innermost of its frames that is of one; parts are scaled to what the process used
-without the sampler. Of PostgreSQL the time of its statements is told beside its processor
-time, of Valkey that of its commands. Writes build/budget.json and prints a table. Needs the right to trace processes
-(root, or ``kernel.yama.ptrace_scope = 0``).
+The load of each runs twice: as it is, for what each process uses, and with py-spy at the Python processes, for
+where. A sample belongs to the part of the innermost of its frames that is of one; parts are scaled to what the process
+used without the sampler. Of PostgreSQL the time of its statements is told beside its processor time, of Valkey that of
+its commands. Writes build/budget.json and prints tables. Needs the right to trace processes (root, or
+``kernel.yama.ptrace_scope = 0``).
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -22,6 +22,7 @@ import uvloop
 
 from tests.bench import graphs
 from tests.bench.driving import LOAD, drive, prepare
+from tests.bench.load import Load
 from tests.bench.system import System, running
 
 _ROOT = Path(__file__).parents[2]
@@ -50,6 +51,30 @@ _STATEMENTS = """
 """
 
 
+class Shape(NamedTuple):
+    """What is run, and how it comes in."""
+
+    title: str
+    graph: Callable[[System], graphs.Graph]
+    load: Load
+
+
+_SHAPES = {
+    1: Shape("webhook, condition, transform", lambda _: graphs.condition_and_transform(), LOAD),
+    3: Shape("ten transforms", lambda _: graphs.transforms(10), LOAD),
+    4: Shape(
+        "five HTTP calls",
+        lambda system: graphs.calls(5, system.receiver_url),
+        msgspec.structs.replace(LOAD, in_flight=200, connections=200),
+    ),
+    12: Shape(
+        "as 1, with bodies of 160 KB",
+        lambda _: graphs.condition_and_transform(),
+        msgspec.structs.replace(LOAD, body=graphs.payload(160_000)),
+    ),
+}
+
+
 class Budget(msgspec.Struct):
     """Microseconds of one run.
 
@@ -68,15 +93,19 @@ class Budget(msgspec.Struct):
 
 @click.command()
 @click.option("--seconds", envvar="SECONDS", type=click.FloatRange(3), default=8.0, show_default=True)
-def main(seconds: float) -> None:
-    """Measure the budget of a run."""
-    with tempfile.TemporaryDirectory(prefix="edgewise-budget-") as folder:
-        Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
-        budget = uvloop.run(_measured(Path(folder), seconds))
-        budget.parts = _parts(Path(folder), budget.cpu)
+@click.option("--only", envvar="ONLY", default=",".join(map(str, _SHAPES)), show_default=True, help="Workloads.")
+def main(seconds: float, only: str) -> None:
+    """Measure the budgets of runs."""
+    budgets: dict[int, Budget] = {}
+    for number in map(int, only.split(",")):
+        with tempfile.TemporaryDirectory(prefix="edgewise-budget-") as folder:
+            Path(folder).chmod(0o755)  # the embedded PostgreSQL may run as another user
+            budget = uvloop.run(_measured(Path(folder), _SHAPES[number], seconds))
+            budget.parts = _parts(Path(folder), budget.cpu)
+        budgets[number] = budget
+        click.echo(f"\n{number}: {_SHAPES[number].title}\n\n{table(budget)}")
     (_ROOT / "build").mkdir(exist_ok=True)
-    (_ROOT / "build" / "budget.json").write_bytes(msgspec.json.encode(budget))
-    click.echo(table(budget))
+    (_ROOT / "build" / "budget.json").write_bytes(msgspec.json.encode(budgets))
 
 
 def table(budget: Budget) -> str:
@@ -98,10 +127,11 @@ def table(budget: Budget) -> str:
     return "\n".join(lines)
 
 
-async def _measured(folder: Path, seconds: float) -> Budget:
+async def _measured(folder: Path, shape: Shape, seconds: float) -> Budget:
     async with running(folder / "data") as system:
-        workflow = await prepare(system, graphs.condition_and_transform(), runs=3000)
-        wanted = msgspec.structs.replace(LOAD, seconds=seconds)
+        workflow = await prepare(system, shape.graph(system))
+        wanted = msgspec.structs.replace(shape.load, seconds=seconds)
+        await drive(system, workflow, msgspec.structs.replace(wanted, seconds=1.0))  # warm
         await system.broker.config_resetstat()
         done = await drive(system, workflow, wanted)
         used = _by_kind({name: 1e6 * spent / done.runs for name, spent in done.spent.cpu.items()})
