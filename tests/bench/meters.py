@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 import psutil
@@ -103,5 +104,7 @@ def _seconds(process: psutil.Process, *, with_children: bool) -> float:
     total: float = own.user + own.system
     if with_children:
         total += own.children_user + own.children_system
-        total += sum(_seconds(child, with_children=False) for child in process.children())
+        for child in process.children():
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile, and is in its parent's sums from now on
+                total += _seconds(child, with_children=False)
     return total
