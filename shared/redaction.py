@@ -1,14 +1,15 @@
 """Blanks the secrets that a run has used, in every form they come back in.
 
-A secret is found as it is, and as others write it (`shared.secret_forms`): in base64, whole, within a longer text or in
-lines, in hexadecimal, URL-encoded, escaped for JSON, HTML or Python, and in two of these at once. What is found becomes
-``[redacted]``.
+A secret is found as it is, and as others write it (`shared.secret_forms`): in base64, in hexadecimal, URL-encoded,
+escaped for JSON, HTML or Python, and in two of these at once. Base64, of one line or of many, is also decoded, twice if
+need be, and blanked as a whole if any of this stands in what comes out. What is found becomes ``[redacted]``.
 
 Searching takes time linear in the text (Aho-Corasick), whatever the text: it is written by strangers. Long forms are
 found by their first 48 characters and then held against the text, so that a form that was cut off is blanked as well;
 one that was cut within those 48 is found at the end of a text that is long enough to have been cut.
 """
 
+import base64
 import re
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -29,12 +30,22 @@ _CUT: Final = 256
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 #: What may stand behind a cut; the last is what became of a character whose bytes were cut.
 _CUT_OFF: Final = re.compile("(?:…|\\.\\.\\.|\ufffd{1,3})\\Z")
-#: Base64 in lines, as MIME and shells write it, also where its line breaks are escaped; it begins where a word does.
-_WRAPPED: Final = re.compile(r"(?:(?<![\w+/-])|(?<=\\n))(?:[\w+/-]{60,76}(?:\r?\n|(?:\\r)?\\n))+[\w+/-]*", re.ASCII)
-#: The least characters of such a line, and its end, before a sign for the other half of its break.
-_LINE: Final = 60
-_DENSE: Final = re.compile(r"[\w+/-]{58}", re.ASCII)
+#: Base64 that is decoded, and how often: shorter texts of two codings have forms of their own.
+_RUN: Final = re.compile(r"[\w+/-]{32,}={0,2}", re.ASCII)
+_LAYERS: Final = 2
+#: The same in lines, as MIME and shells write it, also where their breaks are escaped; it begins where a word does.
+_WRAPPED: Final = re.compile(
+    r"(?:(?<![\w+/-])|(?<=\\n))(?:[\w+/-]{60,76}(?:\r?\n|(?:\\r)?\\n))+[\w+/-]*={0,2}", re.ASCII
+)
 _BREAK: Final = re.compile(r"\r?\n|(?:\\r)?\\n")
+_STANDARD: Final = str.maketrans("-_", "+/")
+#: What tells whether a text has either, in a tenth of the expressions' time: kinds of bytes, and what is looked for.
+_KINDS: Final = bytes(
+    ord("a") if re.match(r"[\w+/-]", chr(byte), re.ASCII) else ord("n") if byte in b"\r\n\\" else ord(" ")
+    for byte in range(256)
+)
+_HAS_RUN: Final = b"a" * 32
+_HAS_LINE: Final = b"a" * 60 + b"n"
 
 
 class _Matcher:
@@ -55,8 +66,6 @@ class _Matcher:
 
     def blanked(self, text: str) -> str:
         """The text without what is found."""
-        if _has_lines_of_base64(text):
-            text = _WRAPPED.sub(self._unwrapped, text)
         pieces: list[str] = []
         kept = 0
         for which, start, end in self._automaton.find_matches_as_indexes(text):
@@ -80,9 +89,9 @@ class _Matcher:
             most = max(most, _common(form, text, start))
         return start + most
 
-    def _unwrapped(self, block: "re.Match[str]") -> str:
-        """Lines of base64, or nothing of them if they hold a form that breaks over a line."""
-        return BLANK if self._automaton.find_matches_as_indexes(_BREAK.sub("", block[0])) else block[0]
+    def finds(self, text: str) -> bool:
+        """Whether there is any form in the text."""
+        return bool(self._automaton.find_matches_as_indexes(text))
 
     def _without_cut_off(self, text: str) -> str:
         """The text without the beginning of a form at its end."""
@@ -95,14 +104,12 @@ class _Matcher:
         return text
 
 
-def _has_lines_of_base64(text: str) -> bool:
-    """Whether it is worth to look for them: the expression takes nine times as long as all forms together."""
-    return any(
-        len(line) >= _LINE and _DENSE.search(line, len(line) - _LINE - 2)
-        for mark in ("\n", "\\n")
-        if mark in text
-        for line in text.split(mark)
-    )
+def _decoded(coded: str) -> str:
+    """What base64 says, of either alphabet; a character too many is left out."""
+    whole = coded.rstrip("=")
+    whole = whole[:-1] if len(whole) % 4 == 1 else whole
+    raw = base64.b64decode(whole.translate(_STANDARD) + "=" * (-len(whole) % 4))
+    return raw.decode("utf-8", "replace")
 
 
 def _common(form: str, text: str, start: int) -> int:
@@ -142,13 +149,30 @@ class Redactor:
         if not self._matchers:
             return text
         try:
-            for matcher in self._matchers:
-                text = matcher.blanked(text)
+            return self._blanked(text, _LAYERS)
         except UnicodeEncodeError:  # a lone surrogate, of which no form has any
             return "".join(
                 self.text(part) if place % 2 == 0 else part for place, part in enumerate(_between_surrogates(text))
             )
+
+    def _blanked(self, text: str, layers: int) -> str:
+        if layers:
+            kinds = text.encode("utf-8", "surrogatepass").translate(_KINDS)
+            if _HAS_LINE in kinds:
+                text = _WRAPPED.sub(lambda block: self._whole(block[0], layers), text)
+            if _HAS_RUN in kinds:
+                text = _RUN.sub(lambda run: self._whole(run[0], layers), text)
+        for matcher in self._matchers:
+            text = matcher.blanked(text)
         return text
+
+    def _whole(self, coded: str, layers: int) -> str:
+        """Base64 as it is, or nothing of it."""
+        joined = _BREAK.sub("", coded)
+        if joined != coded and any(matcher.finds(joined) for matcher in self._matchers):
+            return BLANK
+        inner = _decoded(joined)
+        return coded if self._blanked(inner, layers - 1) == inner else BLANK
 
     def value(self, value: Any) -> Any:
         """A JSON value without secrets, in keys and numbers too.

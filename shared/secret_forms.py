@@ -2,7 +2,7 @@
 
 In base64 (whole, and at each of the three places it can have in a longer text, such as the header of Basic
 authentication), in hexadecimal, URL-encoded, escaped for JSON, HTML or Python, and, up to 1,024 characters, in two of
-these at once, and in base64 of JSON in JSON. Bytes that were read as Latin-1 count too.
+these at once. Bytes that were read as Latin-1 count too.
 
 Lines of a secret that has several are looked for by themselves, and so are the parts of a longer one that no escaping
 changes: so a key is found whatever becomes of its line breaks, and however often it is escaped.
@@ -47,7 +47,7 @@ def forms(secret: str, *, twice: bool = True) -> frozenset[str]:
     plain = trimmed.union(*map(_misread, trimmed))
     found = plain.union(*map(_coded, plain))
     if twice and len(secret) <= _TWICE:
-        found = found.union(*map(_coded_again, found), *map(_coded_thrice, plain))
+        found = found.union(*map(_coded_again, found))
     lines = _lines(secret)
     parts = {*lines, *(_UNCHANGED.findall(secret) if len(secret) > _TWICE else ())}
     found = found.union(parts, *map(_base64, parts), *map(_hexadecimal, parts))
@@ -87,13 +87,6 @@ def _coded_again(text: str) -> Iterator[str]:
     yield quote(text, safe="", errors="surrogatepass")
     yield quote_plus(text, errors="surrogatepass")
     yield from _json(text)
-
-
-def _coded_thrice(text: str) -> Iterator[str]:
-    """An answer in bytes that holds a body of JSON as a text: base64 of JSON in JSON."""
-    for inner in _json(text):
-        for outer in (json.dumps(inner)[1:-1], jsontext.encode(inner)[1:-1]):
-            yield from _base64(outer)
 
 
 def _base64(text: str) -> Iterator[str]:

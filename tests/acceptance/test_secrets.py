@@ -245,7 +245,7 @@ def _answered(client: Client, told: dict[str, Any], echo: Echo) -> str:
     nodes = [
         node("t", "sync_request_trigger"),
         _call(echo, "ok"),
-        node("x", "text_transform", template="{{ ok.body | json }} {{ ok.headers | json }}"),
+        node("x", "text_transform", template="{{ ok.body | json }} {{ ok.headers | json }}", is_response=True),
     ]
     waited = client.create(nodes, edges(("t", "ok"), ("ok", "x")))
     return _read(f"{told['url']}/workflows/sync/{waited['id']}", told["token"], {"a": 1})

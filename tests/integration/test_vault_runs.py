@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -92,7 +91,7 @@ async def test_an_echo_is_stored_without_the_secret(database_url: str, database:
     assert seen == [(SECRET, None), (SECRET, "<[redacted]>")]
     output = await output_of(database, run_id, "k")
     assert output["said"] == "<[redacted]>"
-    assert re.fullmatch(r"Basic \w+\[redacted\][\w=]*", output["[redacted]"][1]["auth"])
+    assert output["[redacted]"][1]["auth"] == "Basic [redacted]"
     await assert_clean(database, SECRET)
 
 
