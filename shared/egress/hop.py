@@ -1,4 +1,7 @@
-"""One hop of an exchange, and the hop that a redirect makes of it (the Fetch standard's HTTP-redirect fetch)."""
+"""One hop of an exchange, and the hop that a redirect makes of it.
+
+As the Fetch standard's HTTP-redirect fetch, except that another origin sees harmless header fields alone, and no body.
+"""
 
 import re
 from typing import NamedTuple
@@ -48,7 +51,8 @@ def next_hop(hop: Hop, status: int, location: str | None) -> Hop | None:
     """The hop a redirect leads to, or None if the answer is no redirect.
 
     Raises:
-        StepFailedError: ``invalid_url`` or ``egress_refused`` for the place it names.
+        StepFailedError: ``invalid_url`` or ``egress_refused`` for the place it names; ``egress_refused`` as well if a
+            body would go to another origin, for a body may hold secrets as headers do, and nothing tells which.
     """
     if status not in _REDIRECTS or location is None:
         return None
@@ -57,8 +61,23 @@ def next_hop(hop: Hop, status: int, location: str | None) -> Hop | None:
     if (status == 303 and method not in ("GET", "HEAD")) or (status in (301, 302) and method == "POST"):
         method, headers, body = "GET", without_body(headers), None
     if target != hop.target:
+        if body and not _is_upgrade(hop.target, target):
+            raise _body_elsewhere(hop.target, target, status)
         headers = for_other_origin(headers)
     return Hop(method, target, url, headers, body)
+
+
+def _is_upgrade(before: Target, after: Target) -> bool:
+    """Whether it is the same host over TLS, each at its usual port: whoever answers there has seen the body already."""
+    return (before.scheme, before.port, after.scheme, after.port, after.host) == ("http", 80, "https", 443, before.host)
+
+
+def _body_elsewhere(before: Target, after: Target, status: int) -> StepFailedError:
+    message = (
+        f"{before.origin} redirects the call to {after.origin} ({status}), and a body goes to no other origin than "
+        "the one that the node names. If it is meant to go there, name that URL in the node."
+    )
+    return StepFailedError("egress_refused", message, http_status=status)
 
 
 def _joined(base: str, location: str) -> str:

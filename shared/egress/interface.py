@@ -61,7 +61,8 @@ class Egress(Protocol):
             headers: sent in this order as UTF-8; those that frame the message are the client's own.
             body: sent as given; its length and, if ``headers`` has none, a binary content type are added.
             timeout: seconds for the whole exchange, redirects included.
-            follow_redirects: up to 10, each checked like the first; other origins see none but harmless headers.
+            follow_redirects: up to 10, each checked like the first; other origins see none but harmless headers, and a
+                redirect that would carry a body there fails the call.
             verify_tls: False accepts any certificate.
             max_bytes: of the decoded answer.
 

@@ -48,6 +48,11 @@ class Target(NamedTuple):
         return hash(self[:3])
 
     @property
+    def origin(self) -> str:
+        """It as a URL without a path: ``https://example.com:8443``."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
     def authority(self) -> str:
         """Host and port as a URL shows them."""
         host = f"[{self.host}]" if ":" in self.host else self.host

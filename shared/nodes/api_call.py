@@ -30,7 +30,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
         query: added to the endpoint's own, likewise; a list in an object repeats the name.
         body: for ``json`` the text of a document, in which no value can break out of its place, or any JSON value; for
             ``form`` text or an object; for ``text`` text.
-        follow_redirects: other origins see no credentials.
+        follow_redirects: other origins see no credentials; a redirect with a body there fails the step.
         success: statuses that count as success instead of 200-299.
         response: how the answer's body is read; ``auto`` goes by its content type.
     """

@@ -42,6 +42,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
         body: for ``json`` the text of a document, in which no value can break out of its place, or any JSON value; for
             ``form`` text or an object; for ``text`` text.
         verify_tls: whether the other side must have a certificate that is trusted.
+        follow_redirects: other origins see harmless headers alone; a redirect with a body there fails the step.
         success: statuses that count as success instead of 200-299.
         response: how the answer's body is read; ``auto`` goes by its content type.
         pagination: reads a list that comes in pages to its end, in this one step; ``body`` is then the items of all

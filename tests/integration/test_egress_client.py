@@ -207,6 +207,25 @@ async def test_credentials_are_dropped_across_origins(client: EgressClient, serv
     ]
 
 
+@pytest.mark.parametrize("status", [307, 308])
+async def test_a_body_stays_at_its_origin(
+    client: EgressClient, serve: Serve, outcomes: list[Outcome], status: int
+) -> None:
+    """A redirect that would carry it elsewhere fails the call, and the other origin hears nothing."""
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(f"{request.host.partition(':')[0]} {await request.text()}")
+        return web.Response(status=status, headers={"Location": f"http://b.test:{request.url.port}/"})
+
+    port = await serve(handler)
+    error = await failure(client.request("POST", f"http://a.test:{port}/", body=b"key=s3cret"))
+    assert (error.code, error.http_status) == ("egress_refused", status)
+    assert f"http://a.test:{port} redirects the call to http://b.test:{port} " in error.message
+    assert seen == ["a.test key=s3cret"]
+    assert outcomes == ["refused"]
+
+
 async def test_redirects_are_counted(client: EgressClient, serve: Serve, outcomes: list[Outcome]) -> None:
     """Ten redirects are followed, the eleventh is not, and none when the caller wants none."""
 

@@ -14,8 +14,10 @@ HARMLESS = [("Accept", "*/*"), ("user-agent", "me"), ("Accept-Language", "de")]
 OF_BODY = [("Content-Type", "text/plain"), ("content-encoding", "gzip")]
 
 
-def hop(method: str = "POST", url: str = "http://a.test/x/y?z=1", headers: Headers = ()) -> Hop:
-    return first_hop(method, url, headers, b"body")
+def hop(
+    method: str = "POST", url: str = "http://a.test/x/y?z=1", headers: Headers = (), body: bytes | None = b"body"
+) -> Hop:
+    return first_hop(method, url, headers, body)
 
 
 def follow(start: Hop, status: int, location: str) -> Hop:
@@ -41,23 +43,50 @@ def test_method_rewriting(status: int, method: str, becomes: str, *, keeps: bool
     assert list(following.headers) == (OF_BODY + HARMLESS if keeps else HARMLESS)
 
 
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://b.test/",
-        "https://a.test/",
-        "http://a.test:81/",
-        "//b.test/",
-        "http://a.test.evil/",
-        "http://sub.a.test/",
-    ],
-)
+ELSEWHERE = [
+    *("http://b.test/", "http://a.test:81/", "//b.test/", "http://a.test.evil/", "http://sub.a.test/"),
+    *("https://b.test/", "https://a.test:8443/", "https://a.test:80/"),
+]
+
+
+@pytest.mark.parametrize("location", [*ELSEWHERE, "https://a.test/"])
 def test_another_origin_sees_no_credentials(location: str) -> None:
     """Another host, port or scheme is sent only fields that are known to be harmless."""
-    following = follow(hop(headers=SECRETS + HARMLESS + OF_BODY), 307, location)
+    following = follow(hop(headers=SECRETS + HARMLESS + OF_BODY, body=None), 307, location)
     assert list(following.headers) == HARMLESS + OF_BODY
     back = follow(following, 307, "http://a.test/")
     assert list(back.headers) == HARMLESS + OF_BODY
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("POST", 307), ("POST", 308), ("PUT", 301), ("PATCH", 302), ("GET", 303)]
+)
+@pytest.mark.parametrize("location", ELSEWHERE)
+def test_a_body_goes_to_no_other_origin(location: str, method: str, status: int) -> None:
+    """It may hold secrets as headers do: the redirect is not followed; the error names both origins and the rule."""
+    with pytest.raises(StepFailedError) as caught:
+        next_hop(hop(method), status, location)
+    target = first_hop("GET", location if "://" in location else f"http:{location}", (), None).target
+    assert (caught.value.code, caught.value.http_status) == ("egress_refused", status)
+    assert caught.value.message == (
+        f"http://a.test redirects the call to {target.origin} ({status}), and a body goes to no other origin than "
+        "the one that the node names. If it is meant to go there, name that URL in the node."
+    )
+
+
+def test_a_body_that_is_dropped_stops_no_redirect() -> None:
+    """Another origin is asked with GET where the method changes to it, and with any method that has no body."""
+    assert follow(hop(), 302, "http://b.test/").body is None
+    assert follow(hop("DELETE", body=b""), 307, "http://b.test/").method == "DELETE"
+
+
+def test_an_upgrade_keeps_the_body_and_a_downgrade_does_not() -> None:
+    """TLS of the same host gets the body, and no credentials; from there it comes back to clear text no more."""
+    secure = follow(hop(headers=SECRETS + OF_BODY), 308, "https://a.test/x")
+    assert (secure.method, secure.body, list(secure.headers)) == ("POST", b"body", OF_BODY)
+    for location in ("http://a.test/x", "http://a.test:443/x", "https://b.test/"):
+        with pytest.raises(StepFailedError, match=r"^https://a\.test redirects the call to "):
+            next_hop(secure, 308, location)
 
 
 @pytest.mark.parametrize("location", ["/other", "?q=2", "next", "http://a.test:80/", "HTTP://A.test./", "//a.test/"])
@@ -81,7 +110,7 @@ def test_the_same_origin_keeps_everything(location: str) -> None:
 )
 def test_relative_places(location: str, url: str) -> None:
     """A place is read relative to the URL that named it; stray bytes are encoded as they came."""
-    assert str(follow(hop(), 307, location).url) == url
+    assert str(follow(hop(body=None), 307, location).url) == url
 
 
 @pytest.mark.parametrize(
