@@ -1,9 +1,10 @@
 """Asking a provider for tokens, through the client for everything that leaves."""
 
+import asyncio
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Literal
-from urllib.parse import parse_qs
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import parse_qs, quote, quote_plus
 
 import msgspec
 
@@ -12,6 +13,8 @@ from shared.authorizations.kinds import AuthorizationCode, ClientCredentials, OA
 from shared.authorizations.requests import basic_header, token_form
 from shared.egress.interface import Egress, EgressResponse
 from shared.errors import StepFailedError
+from shared.redaction import BLANK, Redactor
+from shared.secret_forms import LEAST
 
 #: Seconds a provider has for its answer.
 PATIENCE: Final = 15.0
@@ -104,7 +107,6 @@ async def by_client(egress: Egress, config: ClientCredentials) -> Token:
 
 
 async def _ask(egress: Egress, config: OAuth2, fields: Mapping[str, str | None]) -> Token:
-    hidden = [config.client_secret, *(fields.get(name) for name in ("refresh_token", "code", "code_verifier"))]
     headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")]
     form = dict(fields)
     if config.client_secret is None:
@@ -125,7 +127,41 @@ async def _ask(egress: Egress, config: OAuth2, fields: Mapping[str, str | None])
         )
     except StepFailedError as error:
         raise _unreached(error) from None
-    return _read(response, [text for text in hidden if text])
+    answer = _fields(response)
+    if not 200 <= response.status < 300 or "error" in answer or "access_token" not in answer:
+        # In a thread: the forms of a long secret take a tenth of a second.
+        raise await asyncio.to_thread(_refusal, response.status, answer, _Hidden.of(config, fields))
+    return _token(answer)
+
+
+class _Hidden(NamedTuple):
+    """What a provider was shown and nobody else may see.
+
+    Attributes:
+        texts: as they are kept.
+        coded: as the request had them.
+    """
+
+    texts: list[str]
+    coded: list[str]
+
+    @classmethod
+    def of(cls, config: OAuth2, fields: Mapping[str, str | None]) -> "_Hidden":
+        """That of a token request."""
+        given = (config.client_secret, *(fields.get(name) for name in ("refresh_token", "code", "code_verifier")))
+        texts = [text for text in given if text]
+        coded = [*(quote_plus(text) for text in texts), *(quote(text, safe="") for text in texts)]
+        if config.client_secret:
+            coded.append(basic_header(config.client_id, config.client_secret).removeprefix("Basic "))
+        return cls(texts, coded)
+
+    def blanked(self, text: str) -> str:
+        """The text without them, in whatever form; of very short ones only in those of the request."""
+        text = Redactor(self.texts, self.coded).text(text)
+        for short in (*self.texts, *self.coded):
+            if _LEAST_SECRET <= len(short) < LEAST:
+                text = text.replace(short, BLANK)
+        return text
 
 
 def _unreached(error: StepFailedError) -> TokenError:
@@ -135,10 +171,7 @@ def _unreached(error: StepFailedError) -> TokenError:
     return TokenError(code, message, category=error.category, retry_in=error.retry_in)
 
 
-def _read(response: EgressResponse, hidden: list[str]) -> Token:
-    answer = _fields(response)
-    if not 200 <= response.status < 300 or "error" in answer or "access_token" not in answer:
-        raise _refusal(response.status, answer, hidden)
+def _token(answer: Mapping[str, Any]) -> Token:
     access_token, kind = answer["access_token"], answer.get("token_type", "bearer")
     if not _is_secret(access_token):
         raise TokenError("token_refused", "The provider's access_token is no text that fits into a header.")
@@ -174,9 +207,8 @@ def _fields(response: EgressResponse) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _refusal(status: int, answer: Mapping[str, Any], hidden: list[str]) -> TokenError:
-    told = _clean(answer.get("error"), hidden)
-    more = _clean(answer.get("error_description"), hidden)
+def _refusal(status: int, answer: Mapping[str, Any], hidden: _Hidden) -> TokenError:
+    told, more = (_clean(answer.get(name), hidden) for name in ("error", "error_description"))
     what = f"{told} ({more})" if told and more else told or f"status {status}"
     message = f"The provider gave no token: {what}."
     if told in _REFUSED:
@@ -190,11 +222,8 @@ def _refusal(status: int, answer: Mapping[str, Any], hidden: list[str]) -> Token
     return error
 
 
-def _clean(value: Any, hidden: list[str]) -> str:
-    """What a provider says, fit to be shown: short, printable, without what was sent to it."""
+def _clean(value: Any, hidden: _Hidden) -> str:
+    """What a provider says, fit to be shown: short, printable, without what was sent to it in any form."""
     if not isinstance(value, str):
         return ""
-    for secret in hidden:
-        if len(secret) >= _LEAST_SECRET:
-            value = value.replace(secret, "[redacted]")
-    return "".join(char if char.isprintable() else " " for char in value)[:_SHOWN].strip().rstrip(".")
+    return "".join(char if char.isprintable() else " " for char in hidden.blanked(value))[:_SHOWN].strip().rstrip(".")

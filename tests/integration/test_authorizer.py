@@ -1,9 +1,12 @@
 """Tokens stay fresh: renewed by one process at a time, and given up when a provider says so."""
 
 import asyncio
+import base64
+import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from urllib.parse import quote, quote_plus
 from uuid import UUID
 
 import asyncpg
@@ -11,13 +14,14 @@ import msgspec
 import pytest
 
 from shared.authorizations.authorizer import LEASE, Authorizer, Place
+from shared.authorizations.requests import basic_header
 from shared.authorizations.tokens import PATIENCE, Token
 from shared.errors import StepFailedError
 from shared.nodes.base import Grant
 from shared.store import authorizations
 from tests.engine import eventually
 from tests.presenting import add, authorizer, consented, mint
-from tests.provider import Issued, Provider, serving
+from tests.provider import CLIENT, SECRET, Issued, Provider, serving
 
 
 @pytest.fixture
@@ -252,6 +256,35 @@ async def test_a_provider_in_trouble(
         assert "refresh-first" not in error.message
         assert await status(database) == "active"
     assert (await first.grant()).generation == 2
+
+
+#: How a provider may write down what it was sent.
+TELLING: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "form-encoded": quote_plus,
+    "URL-encoded": lambda text: quote(text, safe=""),
+    "for JSON": lambda text: json.dumps(text)[1:-1],
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "Basic": lambda text: basic_header(CLIENT, text),
+    "hex": lambda text: text.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("how", TELLING)
+async def test_a_provider_that_tells_what_it_was_sent(
+    database: asyncpg.Connection, provider: Provider, workers: list[Authorizer], how: str
+) -> None:
+    """Its error shows neither the client's secret nor a refresh token, as the request had them or otherwise."""
+    first, _ = await placed(database, provider, workers, due_in=0.0)
+    told = {secret: TELLING[how](secret) for secret in (SECRET, "refresh-first")}
+    said = f"had {' and '.join(told.values())}"
+    provider.answers.append((400, {"error": "invalid_scope", "error_description": said}))
+    message = (await failure(first)).message
+    assert message.startswith("The provider gave no token: invalid_scope (had ")
+    assert message.count("[redacted]") == 2
+    for secret, text in told.items():
+        assert secret not in message
+        assert text.removeprefix("Basic ") not in message
 
 
 async def test_a_provider_that_is_not_there(
