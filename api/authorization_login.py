@@ -23,6 +23,7 @@ from shared.errors import BadRequestError, NotFoundError, StepFailedError, Unava
 from shared.ids import Prefix, encode
 from shared.store import audit, authorizations
 from shared.store.authorizations import Login, NewLogin
+from shared.vault import VaultError
 
 #: The path of the redirect URI, behind ``EDGEWISE_PUBLIC_URL``.
 CALLBACK: Final = "/workflows/authorization/callback"
@@ -30,6 +31,7 @@ CALLBACK: Final = "/workflows/authorization/callback"
 TIME_TO_CONSENT: Final = 600.0
 _KIND: Final = "oauth2_authorization_code"
 _RETRY_AFTER: Final = 5
+_READ_AFTER: Final = 10
 _MOST: Final = 4096
 _SHOWN: Final = 300
 
@@ -65,39 +67,62 @@ async def begin(connection: Connection, call: Call, authorization_id: UUID, conf
 async def complete(call: Call, returned: Returned) -> None:
     """Take what a provider sent, exchange the code for a token, and store that.
 
+    The login is taken first, so that of two who come with the same state one is refused. It is put back if no fault of
+    theirs kept the token away: to call the same URL again may then succeed, within the ten minutes of the login.
+
     Raises:
         BadRequestError: if nobody waits for this state, the person or the provider refused, or gave no token.
         NotFoundError: if the authorization was deleted meanwhile.
-        UnavailableError: if the provider could not be reached.
+        UnavailableError: if the provider could not be reached, or what is stored cannot be decrypted.
     """
+    state_hash = _hash(returned.state)
     async with call.writing() as connection:
-        login = await authorizations.take_login(connection, _hash(returned.state))
+        login = await authorizations.take_login(connection, state_hash)
     if login is None:
         message = "This consent was given already, took longer than ten minutes, or was not asked for. Start again."
         raise BadRequestError("consent_unknown", message)
     if returned.error or not returned.code:
         raise BadRequestError("consent_refused", f"The provider gave no consent: {_told(returned)}.")
-    token = await _exchange(call, login, returned.code)
+    try:
+        token = await _exchange(call, login, returned.code)
+    except UnavailableError:
+        async with call.writing() as connection:
+            await authorizations.return_login(connection, state_hash, login)
+        raise
     await _keep(call, login, token)
 
 
 async def _exchange(call: Call, login: Login, code: str) -> Token:
-    services = call.services
+    config, verifier = _opened(call, login)
+    egress = call.services.egress.of(login.workspace_id.int)
     try:
-        stored = open_config(services.keys, login.authorization_id, _KIND, login.config)
-        config = completed(stored, operator_provider(services.config))
-        verifier = services.keys.decrypt(login.verifier, context=verifier_context(login.authorization_id)).decode()
-        if not isinstance(config, AuthorizationCode):
-            raise TypeError("only this kind has a consent")
-        return await tokens.by_code(
-            services.egress.of(login.workspace_id.int), config, code, verifier, _redirect_uri(call)
-        )
+        return await tokens.by_code(egress, config, code, verifier, _redirect_uri(call))
     except TokenError as error:
         if error.code == "token_unavailable":
             raise UnavailableError("provider_unavailable", error.message, retry_after=_RETRY_AFTER) from error
         raise BadRequestError("consent_failed", error.message) from error
+
+
+def _opened(call: Call, login: Login) -> tuple[AuthorizationCode, str]:
+    """The configuration of a login, and its verifier."""
+    services = call.services
+    try:
+        stored = open_config(services.keys, login.authorization_id, _KIND, login.config)
+        verifier = services.keys.decrypt(login.verifier, context=verifier_context(login.authorization_id)).decode()
+        config = completed(stored, operator_provider(services.config))
+    except VaultError as error:
+        raise unreadable(login.authorization_id, error) from error
     except StepFailedError as error:
         raise BadRequestError("consent_failed", error.message) from error
+    if not isinstance(config, AuthorizationCode):
+        raise TypeError("only this kind has a consent")
+    return config, verifier
+
+
+def unreadable(authorization_id: UUID, error: VaultError) -> UnavailableError:
+    """The refusal of what needs an authorization that can't be decrypted; steps fail with the same code."""
+    message = f"The authorization {encode(Prefix.AUTHORIZATION, authorization_id)} can't be read. {error.message}"
+    return UnavailableError("authorization_unreadable", message, retry_after=_READ_AFTER)
 
 
 async def _keep(call: Call, login: Login, token: Token) -> None:

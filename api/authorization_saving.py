@@ -8,14 +8,15 @@ from api import authorization_login
 from api.auditing import note
 from api.authorization_draft import Draft
 from api.call import Call, found
-from shared.authorizations.kinds import AuthorizationCode, provider_of
+from shared.authorizations.kinds import AuthorizationCode, Config, provider_of
 from shared.authorizations.provider import NEEDED, operator_provider, without_secret
 from shared.authorizations.sealed import open_config, seal_config
 from shared.db import Connection
 from shared.errors import ConflictError, InvalidError
 from shared.ids import Prefix, encode
 from shared.store import authorizations
-from shared.store.authorizations import AuthorizationRow
+from shared.store.authorizations import AuthorizationRow, Seen
+from shared.vault import VaultError
 
 
 def of_the_operator(call: Call) -> Draft:
@@ -62,14 +63,11 @@ async def consent_again(connection: Connection, call: Call, authorization_id: UU
     Raises:
         NotFoundError: if the workspace has no such authorization.
         ConflictError: if its kind has no consent.
+        UnavailableError: if it can't be decrypted.
     """
     row = found(await authorizations.lock(connection, call.workspace_id, authorization_id), "authorization", call)
     seen = await authorizations.look(connection, call.workspace_id, authorization_id)
-    config = (
-        open_config(call.services.keys, row.id, row.kind, seen.config)
-        if seen is not None and seen.config is not None
-        else None
-    )
+    config = None if seen is None else _opened(call, row, seen)
     if not isinstance(config, AuthorizationCode):
         message = f"An authorization of the kind {row.kind} needs no consent; make another one instead."
         raise ConflictError("no_consent", message)
@@ -88,6 +86,13 @@ async def delete(connection: Connection, call: Call, authorization_id: UUID) -> 
     row = found(await authorizations.lock(connection, call.workspace_id, authorization_id), "authorization", call)
     await authorizations.remove(connection, row.id)
     await note(connection, call, "authorization.delete", _name(row), before=_digested(row), after=None)
+
+
+def _opened(call: Call, row: AuthorizationRow, seen: Seen) -> Config | None:
+    try:
+        return None if seen.config is None else open_config(call.services.keys, row.id, row.kind, seen.config)
+    except VaultError as error:
+        raise authorization_login.unreadable(row.id, error) from error
 
 
 def _name(row: AuthorizationRow) -> str:

@@ -19,6 +19,10 @@ ERRORS: Final[Mapping[str, str]] = {
         "An API key starts workflows, synchronously and by events too, and does nothing else. Use a JWT with the scope "
         "of this route; docs/vault.md says more."
     ),
+    "authorization_unreadable": (
+        "The authorization was encrypted under a key that EDGEWISE_VAULT_KEYS does not list, or its row was altered. "
+        "The operator puts the key back into the ring; or make another authorization."
+    ),
     "backlog_full": (
         "So many runs are open, in the installation or in the workspace, that new ones would only wait. The message "
         "says which limit it is. Nothing was started. Repeat the request after the number of seconds in Retry-After."
@@ -121,8 +125,8 @@ ERRORS: Final[Mapping[str, str]] = {
         "The message lists them; docs/authorizations.md says more."
     ),
     "provider_unavailable": (
-        "The OAuth2 provider could not be reached, or is in trouble. Start again from a new authorization_url after "
-        "the number of seconds in Retry-After: a consent is good for one attempt."
+        "The OAuth2 provider could not be reached, or is in trouble. Load the same URL again after the number of "
+        "seconds in Retry-After; ten minutes after the consent was asked for, start again from a new authorization_url."
     ),
     "request_timeout": (
         "The body of the request did not come in the time the message names. Nothing was done. The connection is "

@@ -90,9 +90,16 @@ VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5));
 -- The consent that is asked for by this state, once and in time.
 WITH taken AS (DELETE FROM authorization_logins WHERE state_hash = $1
                RETURNING workspace_id, authorization_id, verifier, expires_at)
-SELECT t.workspace_id, t.authorization_id, t.verifier, a.config, a.user_id
+SELECT t.workspace_id, t.authorization_id, t.verifier, a.config, a.user_id, t.expires_at
 FROM taken t JOIN authorizations a ON a.id = t.authorization_id
 WHERE t.expires_at > now();
+
+-- name: return_login
+-- A consent that was taken and came to nothing is asked for again, for the time that it had left.
+INSERT INTO authorization_logins (state_hash, workspace_id, authorization_id, verifier, expires_at)
+SELECT $1::bytea, a.workspace_id, a.id, $3::bytea, $4::timestamptz FROM authorizations a WHERE a.id = $2
+FOR KEY SHARE
+ON CONFLICT DO NOTHING;
 
 -- name: forget_logins
 -- Remove consents that nobody gave in time, a few at once.

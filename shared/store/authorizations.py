@@ -72,13 +72,19 @@ class NewLogin(NamedTuple):
 
 
 class Login(NamedTuple):
-    """A consent that was asked for."""
+    """A consent that was asked for.
+
+    Attributes:
+        verifier, config: encrypted.
+        expires_at: until when it may be given.
+    """
 
     workspace_id: UUID
     authorization_id: UUID
     verifier: bytes
     config: bytes
     user_id: str | None
+    expires_at: datetime
 
 
 async def exists(connection: Connection, workspace_id: UUID, authorization_id: UUID) -> bool:
@@ -192,3 +198,8 @@ async def take_login(connection: Connection, state_hash: bytes) -> Login | None:
     """The consent that is asked for by a state; it is asked for no more. None if it is not, or its time is over."""
     record = await connection.fetchrow(_SQL["take_login"], state_hash)
     return None if record is None else Login(*record)
+
+
+async def return_login(connection: Connection, state_hash: bytes, login: Login) -> None:
+    """Ask for a consent again that was taken and came to nothing; nothing if its authorization is gone."""
+    await connection.execute(_SQL["return_login"], state_hash, login.authorization_id, login.verifier, login.expires_at)

@@ -8,8 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from shared.authorizations.sealed import config_context
 from shared.ids import Prefix, decode
 from shared.store import authorizations
+from shared.vault import parse_keys
 from tests.api_client import PUBLIC_URL, Answer, ApiClient, token, workflow
 from tests.engine import eventually
 from tests.provider import CLIENT, SECRET, Provider, serving
@@ -353,13 +355,57 @@ async def test_a_stolen_code_is_worth_nothing_elsewhere(outbound: ApiClient, pro
 
 
 async def test_a_provider_that_is_away(outbound: ApiClient, provider: Provider) -> None:
-    """503 with Retry-After while its token endpoint fails; a private one is refused unless egress allows it."""
+    """503 with Retry-After while its token endpoint fails; the same URL, loaded again, gives the consent, once."""
+    made = (await make(outbound, "oauth2_authorization_code", provider.config())).json
+    location = await provider.consent(made["authorization_url"])
+    provider.answers += [(503, {}), (429, {"error": "slow_down"})]
+    for _ in range(2):
+        away = await come_back(outbound, location)
+        assert (away.status, away.headers["Retry-After"]) == (503, "5")
+        assert await status_of(outbound, made["id"]) == "pending"
+    both = await asyncio.gather(*(come_back(outbound, location) for _ in range(2)))
+    assert sorted(answer.status for answer in both) == [200, 400]
+    assert await status_of(outbound, made["id"]) == "active"
+    assert (await come_back(outbound, location)).status == 400
+    assert len({form["code_verifier"] for form in provider.asked}) == 1
+    assert len(provider.asked) == 3
+
+
+async def test_a_provider_that_is_away_for_too_long(outbound: ApiClient, provider: Provider) -> None:
+    """A consent that is asked for again has the time that it had left, and none once its authorization is gone."""
     made = (await make(outbound, "oauth2_authorization_code", provider.config())).json
     location = await provider.consent(made["authorization_url"])
     provider.answers.append((503, {}))
-    away = await come_back(outbound, location)
-    assert (away.status, away.headers["Retry-After"]) == (503, "5")
-    assert await status_of(outbound, made["id"]) == "pending"
+    pool = outbound.api.services.pool
+    before = await pool.fetchrow("SELECT * FROM authorization_logins")
+    assert (await come_back(outbound, location)).status == 503
+    assert await pool.fetchrow("SELECT * FROM authorization_logins") == before
+    async with pool.acquire() as connection:
+        login = await authorizations.take_login(connection, before["state_hash"])
+        assert login is not None
+        await authorizations.remove(connection, login.authorization_id)
+        await authorizations.return_login(connection, before["state_hash"], login)
+        assert await connection.fetchval("SELECT count(*) FROM authorization_logins") == 0
+    assert (await come_back(outbound, location)).status == 400
+
+
+async def test_a_consent_that_cannot_be_decrypted(outbound: ApiClient, provider: Provider) -> None:
+    """503 `authorization_unreadable` names the key that the ring lacks; another consent cannot be asked for either."""
+    made = (await make(outbound, "oauth2_authorization_code", provider.config())).json
+    location = await provider.consent(made["authorization_url"])
+    foreign = parse_keys(f"gone:{base64.b64encode(bytes(32)).decode()}")
+    sealed = foreign.encrypt(b"{}", context=config_context(decode(Prefix.AUTHORIZATION, made["id"])))
+    pool = outbound.api.services.pool
+    config = await pool.fetchval("SELECT config FROM authorizations")
+    await pool.execute("UPDATE authorizations SET config = $1", sealed)
+    unread = await come_back(outbound, location, "application/json")
+    again = await outbound.call("POST", f"{PATH}/{made['id']}/consent")
+    for answer in (unread, again):
+        assert (answer.status, answer.json["code"]) == (503, "authorization_unreadable")
+        assert made["id"] in answer.json["message"]
+        assert "'gone'" in answer.json["message"]
+    await pool.execute("UPDATE authorizations SET config = $1", config)
+    assert (await come_back(outbound, location)).status == 200
 
 
 async def test_a_private_provider_needs_leave(api: ApiClient, provider: Provider) -> None:
