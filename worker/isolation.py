@@ -125,6 +125,7 @@ class _Apart:
         self.references = inner.references
         self.vault = inner.vault
         self.secretive = inner.secretive
+        self.authorized = inner.authorized
         self._node = node
         self._isolation = isolation
         self._loop = asyncio.get_running_loop()

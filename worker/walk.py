@@ -466,12 +466,13 @@ class Walk:
             now=self._tools.clock.now(),
             timeout=node.timeout,
             egress=self._tools.egress and self._tools.egress.of(self.loaded.workspace_id.int),
-            authorization=self._authorization(),
+            authorization=self._authorization(node),
         )
         return context if self._blanking is None else msgspec.structs.replace(context, uses_secret=self._use_one)
 
-    def _authorization(self) -> Authorization | None:
+    def _authorization(self, node: PlanNode) -> Authorization | None:
+        """What a step may present: that of a type which does not say that it presents it is handed none."""
         authorizer, authorization_id = self._tools.authorizer, self.blueprint.authorization_id
-        if authorizer is None or authorization_id is None:
+        if authorizer is None or authorization_id is None or not self.blueprint.nodes[node.id].authorized:
             return None
         return Told(authorizer.of(self.loaded.workspace_id, authorization_id), self._use_one)

@@ -225,7 +225,7 @@ async def _call(request: Request, node: CompiledNode, scope: Mapping[str, Any], 
     guard = Guard(parse_allow(request.egress_allow))
     async with EgressClient(guard, limit=8, proxy=request.egress_proxy or None) as egress:
         context = _context(request.context or {}, egress)
-        given = _Handed(request.grant)
+        given = _Handed(request.grant) if node.authorized else None
         context = msgspec.structs.replace(context, authorization=given, uses_secret=teller.uses_secret)
         try:
             async with asyncio.timeout(context.timeout):

@@ -174,7 +174,7 @@ class StepContext(msgspec.Struct, frozen=True):
         egress: the one client for everything that leaves.
         wake: for `NodeType.resume`, what ended the wait: ``timer``, ``answer``, ``child`` (the run that it started), or
             why that run could not start: ``gone``, ``inactive``, ``not_callable``, ``too_deep``.
-        authorization: of the workflow, or None if it has none; for types that are `NodeType.authorized`.
+        authorization: of the workflow, or None if it has none; types that are not `NodeType.authorized` have None, too.
         uses_secret: is told every secret that the step presents to somebody and that its templates do not read, such as
             an access token, before it does. It returns once the secret is durably among those that are blanked in
             whatever this run leaves behind. The type must be `NodeType.secretive`.
@@ -366,6 +366,7 @@ class CompiledNode(Protocol):
         references: the names its templates begin with.
         vault: the vault items that they read.
         secretive: whether its steps use secrets, of the vault or others.
+        authorized: whether its steps are handed the workflow's authorization.
     """
 
     id: str
@@ -375,6 +376,7 @@ class CompiledNode(Protocol):
     references: frozenset[str]
     vault: frozenset[str]
     secretive: bool
+    authorized: bool
 
     def trigger(self, context: TriggerContext) -> Outcome:
         """See `NodeType.trigger`."""

@@ -44,6 +44,7 @@ class Compiled(Generic[DataT]):
         references: the names its templates begin with.
         vault: the vault items that they read.
         secretive: whether it reads the vault, or its type uses secrets otherwise.
+        authorized: whether its type is.
     """
 
     def __init__(self, node_id: str, node_type: NodeType[DataT], data: Mapping[str, Any]) -> None:
@@ -59,6 +60,7 @@ class Compiled(Generic[DataT]):
         self._readers = [template for template in readers if template.vault.names]
         self.vault: frozenset[str] = frozenset().union(*(template.vault.names for template in self._readers))
         self.secretive = bool(self.vault) or node_type.secretive or node_type.authorized
+        self.authorized: bool = node_type.authorized
         self._rendered = _renderers(fields, data)
         changing = {name for name, _, _ in self._rendered}
         self._constant = _constants(fields, {name: data[name] for name in data if name not in changing})

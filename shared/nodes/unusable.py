@@ -22,6 +22,7 @@ class Unusable:
         self.references: frozenset[str] = frozenset()
         self.vault: frozenset[str] = frozenset()
         self.secretive = False
+        self.authorized = False
         self._reason = reason
 
     def trigger(self, context: TriggerContext) -> Outcome:

@@ -65,7 +65,8 @@ _ENTRIES = {"harmful": "Harmful", "nonsense": "Nonsense", "nothing": "nothing", 
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that both packages are installed in."""
     folder = tmp_path_factory.mktemp("plugins")
-    blocks = dict(_BLOCK.findall(_PAGE.read_text(encoding="utf-8")))
+    found = _BLOCK.findall(_PAGE.read_text(encoding="utf-8"))
+    blocks = {kind: "\n\n".join(text for each, text in found if each == kind) for kind in ("toml", "python")}
     install_project(folder, {"pyproject.toml": blocks["toml"], "acme_nodes.py": blocks["python"]})
     entries = "\n".join(f'{name} = "broken_nodes:{where}"' for name, where in _ENTRIES.items())
     entries += '\nunimportable = "broken_nodes_that_are_not_there:Type"'
@@ -123,6 +124,19 @@ def test_a_package_adds_types_that_are_saved_tried_and_run(up: Up, receiver: Rec
     (call,) = receiver.to("/now/ticket")
     assert json.loads(call.body) == {"subject": "GBH asks for help", "priority": "low"}
     assert call.key == f"{run['id']}:n3:-"
+
+
+def test_a_type_presents_the_authorization_and_tells_its_secrets(up: Up, receiver: Receiver) -> None:
+    """It is handed the workflow's authorization; what it says that it uses is blanked in what it leaves behind."""
+    told = up.told()
+    base, token = told["url"], told["token"]
+    config = {"base_url": receiver.url("/now/desk"), "token": "a-token-of-the-desk"}
+    made = post(f"{base}/workflows/authorization", token, {"name": "Desk", "kind": "bearer", "config": config})
+    node = _node("n", "acme_close_case", number=7, pin="a-pin-of-the-desk")
+    tried = post(f"{base}/workflows/test-node", token, {"node": node, "authorization_id": made["id"]})
+    shown = {"number": 7, "proof": "[redacted]"}
+    assert tried == {"status": "success", "output": {"status": 200}, "handle": None, "input": shown}
+    assert len(receiver.to("/now/desk/cases/7/close")) == 1
 
 
 def test_what_is_broken_is_left_out_and_said(up: Up) -> None:

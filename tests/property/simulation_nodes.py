@@ -37,6 +37,7 @@ class SimulatedNode:
         self.references = frozenset(world.shape.references(node_id))
         self.vault: frozenset[str] = frozenset()
         self.secretive = False
+        self.authorized = False
         self._world = world
 
     def trigger(self, context: TriggerContext) -> Outcome:

@@ -1,14 +1,18 @@
 """The walk of one run in memory: what one advance holds."""
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 
+from shared.apart import isolated
+from shared.apart.processes import fields_of
 from shared.db import Clock
 from shared.errors import StepFailedError
 from shared.graph.plan import compile_plan
-from shared.nodes.base import Outcome, Terminate
+from shared.nodes.base import Outcome, StepContext, Terminate
 from shared.store.taken import Loaded
 from tests.engine import LINKS, graph, mint, registry
 from worker.plans import Blueprint
@@ -17,7 +21,16 @@ from worker.walk import Tools, Walk
 CONDITION = {"component": "string_condition", "input": "{{ trigger.context.x }}", "operator": "equals", "value": "x"}
 
 
-def walk_of(spec: str, *, at: str = "t", known: Any = None, outputs: Any = None, row: Any = None, **data: Any) -> Walk:
+def walk_of(
+    spec: str,
+    *,
+    at: str = "t",
+    known: Any = None,
+    outputs: Any = None,
+    row: Any = None,
+    authorizer: Any = None,
+    **data: Any,
+) -> Walk:
     """A walk that came by the step ``at``."""
     known = known or registry()
     plan = compile_plan(*graph(spec, **data), known)
@@ -40,8 +53,11 @@ def walk_of(spec: str, *, at: str = "t", known: Any = None, outputs: Any = None,
         created_at=now,
         priority=1,
     )
-    tools = Tools(Clock(), mint.uuid, random.Random(1).random, None, LINKS)
-    return Walk(loaded, Blueprint(plan, nodes, {"id": "fl_x", "name": "w", "version": 1}), outputs or {}, tools)
+    tools = Tools(Clock(), mint.uuid, random.Random(1).random, None, LINKS, authorizer=authorizer)
+    blueprint = Blueprint(
+        plan, nodes, {"id": "fl_x", "name": "w", "version": 1}, authorization_id=authorizer and mint.uuid()
+    )
+    return Walk(loaded, blueprint, outputs or {}, tools)
 
 
 def test_a_step_of_a_run_that_is_being_ended_is_cancelled_instead_of_run():
@@ -51,6 +67,49 @@ def test_a_step_of_a_run_that_is_being_ended_is_cancelled_instead_of_run():
     advance, following = walk.advance(keep_going=True)
     assert settled(advance) == [("t", "cancelled")]
     assert (advance.openings, advance.arrivals, advance.outcome, following) == ([], [], None, None)
+
+
+class Presents:
+    """An authorizer that gives its places away."""
+
+    def of(self, workspace_id: Any, authorization_id: Any) -> Any:
+        return workspace_id, authorization_id
+
+
+@pytest.mark.parametrize(("at", "is_handed"), [("a", True), ("b", False), ("w", False)])
+def test_only_a_type_that_is_authorized_is_handed_the_authorization(at: str, *, is_handed: bool) -> None:
+    """A type that does not say that it presents it, however it is used, has none to ask."""
+    data: dict[str, dict[str, Any]] = {
+        "a": {"component": "api_call", "method": "GET", "endpoint": "/x"},
+        "b": {"component": "webhook", "method": "GET", "url": "https://example.com/"},
+        "w": {"component": "delay", "duration": 1, "unit": "minutes"},
+    }
+    presents = Presents()
+    walk = walk_of("t>a t>b t>w", at=at, authorizer=presents, **data)
+    given = walk.step_context().authorization
+    assert (given is not None) == is_handed
+    if given is not None:
+        assert given.authorization == (walk.loaded.workspace_id, walk.blueprint.authorization_id)
+    assert walk_of("t>a t>b t>w", at=at, **data).step_context().authorization is None
+
+
+@pytest.mark.parametrize("authorized", [True, False])
+async def test_a_process_of_its_own_hands_it_on_likewise(*, authorized: bool) -> None:
+    """There it stands for a grant that is asked for; a type that is not authorized has none there, either."""
+    seen: list[Any] = []
+
+    class Noting:
+        async def call(self, scope: Any, context: StepContext) -> Outcome:
+            seen.append(context.authorization)
+            return Outcome({})
+
+    node: Any = Noting()
+    node.authorized = authorized
+    context = StepContext("r", "n", "-", 1, "r:n:-", Clock().now(), 5.0, None)  # type: ignore[arg-type]
+    request = isolated.Request("n", "noting", {}, "call", {}, fields_of(context))
+    teller: Any = SimpleNamespace(uses_secret=None)
+    await isolated._call(request, node, {}, teller)
+    assert [given is not None for given in seen] == [authorized]
 
 
 def opened(advance: Any) -> dict[str, str]:
