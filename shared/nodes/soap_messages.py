@@ -75,7 +75,7 @@ class _Outwards:
 
     def post_xml(self, address: str, envelope: Any, headers: Mapping[str, str]) -> Any:
         body: bytes = SOAP.load("wsdl.utils").etree_to_string(envelope)
-        raise _Captured(Message(address, dict(headers), body))
+        raise _Captured(Message(address or "", dict(headers), body))
 
 
 class _Inwards:

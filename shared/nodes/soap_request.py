@@ -11,6 +11,7 @@ import msgspec
 from shared.egress.fields import check_headers
 from shared.egress.interface import EgressResponse
 from shared.egress.pinned import shown
+from shared.egress.target import parse_url
 from shared.errors import StepFailedError
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
 from shared.nodes.fields import Plain, Secret, Text
@@ -37,7 +38,8 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
         operation: of the service.
         arguments: by name, as the description nests them; an object ``{"$base64": "..."}`` stands for bytes.
         service, port: which of the description's is meant; by default its first.
-        endpoint: URL that is called instead of the one in the description.
+        endpoint: URL that is called instead of the one in the description. It is required where that is at another
+            origin than the WSDL, and the call has headers, SOAP headers or a login.
         soap_headers: by name, as the description has them.
         headers: of HTTP: a list of ``{key, value}`` or an object. They go to the origin of the WSDL, too.
         username, password: see ``login``.
@@ -91,8 +93,9 @@ class SoapRequest(NodeType[Data]):
 
         Raises:
             StepFailedError: what `Egress.request` raises; ``wsdl_unavailable``, ``wsdl_too_large``, ``invalid_wsdl``;
-                ``invalid_data``; ``soap_fault`` with what the service said, whose category is ``4xx`` for a fault of
-                the caller and ``5xx`` for one of the service; ``soap_failed`` with a status; ``invalid_response``.
+                ``invalid_data``, also where credentials would go to an origin that only the description names;
+                ``soap_fault`` with what the service said, whose category is ``4xx`` for a fault of the caller and
+                ``5xx`` for one of the service; ``soap_failed`` with a status; ``invalid_response``.
         """
         logged = {"wsdl": data.wsdl, "operation": data.operation, "arguments": data.arguments}
         try:
@@ -117,6 +120,7 @@ async def _called(data: Data, context: StepContext) -> dict[str, Any]:
     source = Source(data.wsdl, headers, data.verify_tls)
     document = await _descriptions.get(source, context.egress, seconds=context.timeout, now=context.now)
     message = await in_thread(partial(message_of, document, data))
+    _check_address(data, message.address)
     response = await context.egress.request(
         "POST",
         message.address,
@@ -132,6 +136,23 @@ async def _called(data: Data, context: StepContext) -> dict[str, Any]:
     if result is None:
         raise failure(response, context.now, code="soap_failed", what="SOAP request")
     return {"status": response.status, **result, "duration_ms": response.duration_ms}
+
+
+def _check_address(data: Data, address: str) -> None:
+    """Whoever writes the WSDL may have credentials sent to its own origin, and nowhere else.
+
+    Raises:
+        StepFailedError: ``invalid_data``; ``invalid_url`` or ``egress_refused`` for an address that is none.
+    """
+    if data.endpoint or not (data.headers or data.soap_headers or data.username is not None):
+        return
+    own, called = parse_url(data.wsdl)[0], parse_url(address)[0]
+    if called != own:
+        message = (
+            f"data.endpoint is required: the WSDL of {own.origin} has an address at {called.origin}, and headers, SOAP "
+            "headers and logins go to no other origin than the WSDL's unless the node names it."
+        )
+        raise StepFailedError("invalid_data", message)
 
 
 def _headers(data: Data) -> list[tuple[str, str]]:

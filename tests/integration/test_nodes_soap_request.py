@@ -220,6 +220,34 @@ async def test_credentials_go_to_the_descriptions_own_origin(stock: Stock) -> No
     assert stock.headers["Authorization"]
 
 
+CREDENTIALS: list[dict[str, Any]] = [
+    {"username": "joe", "password": "secret-1"},
+    {"username": "joe", "password": "secret-1", "login": "username_token"},
+    {"username": "joe", "password": "secret-1", "login": "username_digest"},
+    {"headers": {"X-Api-Key": "secret-1"}},
+    {"soap_headers": {"key": "secret-1"}},
+]
+
+
+@pytest.mark.parametrize("how", CREDENTIALS)
+async def test_credentials_go_to_no_address_that_only_the_description_names(stock: Stock, how: dict[str, Any]) -> None:
+    """Another origin gets them once the author names it; without any it is called as the description says."""
+    foreign = Stock()
+    async with serving(foreign) as elsewhere:
+        stock.described = wsdl(stock.base).replace(f"{stock.base}/soap", f"{elsewhere}/soap")
+        error = await failure_of("soap_request", data(stock, **how))
+        assert error.code == "invalid_data"
+        assert error.message == (
+            f"data.endpoint is required: the WSDL of {stock.base} has an address at {elsewhere}, and headers, SOAP "
+            "headers and logins go to no other origin than the WSDL's unless the node names it."
+        )
+        assert "secret-1" not in str(error.step_input)
+        assert foreign.asked == []
+        await called("soap_request", data(stock, endpoint=f"{elsewhere}/soap", **how))
+        await called("soap_request", data(stock))
+    assert foreign.asked == ["POST /soap", "POST /soap"]
+
+
 Attack = Callable[[str, str], str]
 ATTACKS: dict[str, Attack] = {
     "an import of a schema": lambda base, trap: wsdl(base, schema=f"http://{trap}/x.xsd"),
