@@ -93,12 +93,12 @@ async def get_vault_item(call: Call) -> web.Response:
     "PUT",
     "/workflows/vault/{id}",
     access=Scope.VAULT_WRITE,
-    summary="Change what is sent of a vault item; runs under way see a new value within a second",
+    summary="Change what is sent of a vault item, used or not; runs under way see a new value within a second",
     body=VaultItemChange,
     answers={200: VaultItem},
 )
 async def update_vault_item(call: Call) -> web.Response:
-    """409 for another name while workflows use this one."""
+    """By another name it is another item to its workflows, whose steps fail then; 409 if that name is taken."""
     item_id = call.path_id(Prefix.VAULT)
     _, raw = await read_definition(call.request)
     async with call.writing() as connection:
@@ -110,11 +110,11 @@ async def update_vault_item(call: Call) -> web.Response:
     "DELETE",
     "/workflows/vault/{id}",
     access=Scope.VAULT_WRITE,
-    summary="Delete a vault item that no workflow uses, or an API key, which stops within a second",
+    summary="Delete a vault item, used or not, or an API key, which stops within a second",
     answers={204: None},
 )
 async def delete_vault_item(call: Call) -> web.Response:
-    """409 naming the workflows whose current version uses it."""
+    """Steps that need it fail with ``vault_item_missing``; ``used_by`` tells which workflows have them."""
     item_id = call.path_id(Prefix.VAULT)
     async with call.writing() as connection:
         await vault_saving.delete(connection, call, item_id)

@@ -1,13 +1,17 @@
 """The pages about node types, held together with the code and with what their examples do."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from shared.nodes.base import NodeType
 from shared.nodes.registry import default_registry
+from shared.nodes.schema import fields_of
 from tests.conformance.pages import pages
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "nodes"
+_VAULT = _FOLDER.parent / "vault.md"
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +36,17 @@ def test_every_type_has_its_page_and_every_field_is_told(made: dict[str, str]) -
         page = made[f"{component}.md"]
         fields = registry.schema(component)["properties"]
         assert all(f"| `{name}` |" in page for name, rule in fields.items() if "x-templates" in rule)
+
+
+def test_the_page_of_the_vault_has_every_field_that_may_read_it() -> None:
+    """Of each type those whose templates may, and no others; a type that names items otherwise has its row, too."""
+    section = _VAULT.read_text(encoding="utf-8").partition("## In workflows")[2]
+    told: dict[str, set[str]] = {}
+    for names, fields in re.findall(r"^\| (`[a-z_`, ]+`) \| (.+) \|$", section, re.MULTILINE):
+        told |= {name: {*re.findall(r"`([a-z_.]+)`", fields)} for name in re.findall("[a-z_]+", names)}
+    registry = default_registry()
+    types = [registry.type_of(name) for name in registry.names()]
+    (names_otherwise,) = (each for each in types if type(each).vault_names is not NodeType.vault_names)
+    assert told.pop(names_otherwise.component_id) == {"signature.secret", "secret"}
+    secret = {each.component_id: {f.name for f in fields_of(each.data_type).values() if f.secret} for each in types}
+    assert told == {component: fields for component, fields in secret.items() if fields}
