@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,12 +12,13 @@ import psutil
 import pytest
 from aiohttp import web
 
-from api import node_tests
+from api import node_tests, node_trial
 from api.node_tests import ROOM_EACH
 from shared.apart.isolated import LARGEST, Request
 from shared.apart.processes import Processes
 from shared.errors import StepFailedError
 from shared.nodes.base import Outcome, StepContext
+from shared.redaction import Redactor
 from tests.api_client import Answer, ApiClient, node, token, workflow
 from tests.engine import eventually
 
@@ -287,6 +289,29 @@ async def test_what_a_node_says_that_it_uses_comes_back_blank(api: ApiClient, mo
     failed = await tried(api, "webhook", method="GET", url="https://a.test/fail")
     assert failed["error"]["message"] == "no, [redacted]"
     assert told not in str(failed)
+
+
+async def test_blanking_holds_nobody_up(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forms of a long secret take their time, in a thread that is not the one which answers requests."""
+    threads = []
+
+    class Noting(Redactor):
+        def value(self, value: Any) -> Any:
+            threads.append(threading.current_thread())
+            return super().value(value)
+
+    async def perform(_: Processes, request: Request, __: float, context: StepContext) -> Outcome:
+        await context.uses_secret("secret " * 2_000)
+        if request.data["url"].endswith("fail"):
+            raise StepFailedError("said_no", "no")
+        return Outcome({})
+
+    monkeypatch.setattr(node_trial, "Redactor", Noting)
+    monkeypatch.setattr(Processes, "perform", perform)
+    for url in ("https://a.test/", "https://a.test/fail"):
+        await tried(api, "webhook", method="GET", url=url)
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
 
 
 async def test_vault_items_and_authorizations_that_are_not_there(api: ApiClient) -> None:
