@@ -59,6 +59,7 @@ def make_app(services: Services, checks: dict[str, Check], reported: dict[str, C
         reported: what ``/readyz`` tells about and is ready without.
     """
     app = web.Application()
+    app[documentation.SERVED] = documentation.Served(ROUTES, services.config.public_url)
     add_probe_routes(app, checks, reported)
     by_path: dict[str, list[Route]] = {}
     for route in ROUTES:

@@ -17,6 +17,7 @@ from shared.log import get
 from shared.metrics import WEBHOOK_TEMPLATES_FAILED
 from shared.nodes.webhook_rules import DEDUPE_HEADERS, RateLimit, Response, Rules, Signature
 from shared.templates import allowance, limits
+from shared.templates.errors import TemplateSyntaxError
 from shared.templates.fields import Rendering, renderer
 
 _log = get(__name__)
@@ -80,10 +81,17 @@ def ready(rules: Rules) -> Ready:
         tuple(ip_network(text) for text in rules.allowed_ips or ()),
         rules.handshake or implied,
         dedupe is not False,
-        renderer(dedupe, "dedupe", Rendering.TEXT) if isinstance(dedupe, str) else None,
+        _template(dedupe, "dedupe", Rendering.TEXT) if isinstance(dedupe, str) else None,
         response,
-        renderer(response.body, "response.body", Rendering.VALUE) if response is not None else None,
+        _template(response.body, "response.body", Rendering.VALUE) if response is not None else None,
     )
+
+
+def _template(value: Any, path: str, rendering: Rendering) -> Callable[[Any], Any] | None:
+    try:
+        return renderer(value, path, rendering)
+    except TemplateSyntaxError as error:  # a filter of newer code, or one that is no longer
+        raise ValueError(f"{path}: {error}") from error
 
 
 #: What a webhook without any configuration asks.

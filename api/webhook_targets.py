@@ -147,7 +147,7 @@ class WebhookTargets:
         try:
             rules = USUAL if row.rules is None else parsed(row.rules)
         except ValueError as error:
-            _log.error("what a webhook asks can't be read; newer code saved it", error=str(error)[:200])
+            _log.error("what a webhook asks can't be read; newer or older code saved it", error=str(error)[:200])
             return UnavailableError("webhook_unreadable", "This process can't serve the webhook now.", retry_after=10)
         secrets: tuple[str, ...] = ()
         if rules.signature is not None:

@@ -210,7 +210,9 @@ class Ingest:
                 much waits already.
         """
         size = len(trigger.payload)
-        if self._batcher.backlog >= _MOST_WAITING or self._characters + size > _MOST_CHARACTERS:
+        # One that is over the bound all by itself is taken when it is alone: else coming back would never help.
+        is_too_much = self._characters > 0 and self._characters + size > _MOST_CHARACTERS
+        if is_too_much or self._batcher.backlog >= _MOST_WAITING:
             raise UnavailableError("ingest_busy", "More triggers come in than can be stored; come back.", retry_after=1)
         self._characters += size
         try:

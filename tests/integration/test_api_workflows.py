@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api.app import ROUTES
 from shared.ids import Prefix, encode
 from tests.api_client import PUBLIC_URL, ApiClient, node, token, workflow
 
@@ -339,6 +340,15 @@ async def test_openapi_names_the_fields_of_a_request(api: ApiClient) -> None:
     """The OpenAPI document has every field of the documented request."""
     document = (await api.call("GET", "/openapi.json")).json
     assert set(_DOCUMENTED) <= set(document["components"]["schemas"]["NewWorkflow"]["properties"])
+
+
+async def test_every_route_that_is_served_is_documented(api: ApiClient) -> None:
+    """The OpenAPI document and the page for people have the routes of the application, and no other."""
+    document = (await api.call("GET", "/openapi.json")).json
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described == {(route.method, route.path) for route in ROUTES}
+    page = (await api.call("GET", "/docs")).body.decode()
+    assert all(f"<h2><code>{route.method} {route.path}</code></h2>" in page for route in ROUTES)
 
 
 async def test_a_question_ends_a_sentence(api: ApiClient) -> None:

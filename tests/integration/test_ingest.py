@@ -215,6 +215,19 @@ async def test_large_payloads_are_written_a_few_megabytes_at_a_time(database_url
     assert [batches.count(batch) for batch in dict.fromkeys(batches)] == [2, 3, 1]
 
 
+async def test_a_payload_over_the_bound_of_what_waits_is_taken_when_it_is_alone(database_url, database, monkeypatch):
+    """Coming back must help: beside another one it is refused, and what comes while it is under way is, too."""
+    monkeypatch.setattr("shared.ingest._MOST_CHARACTERS", 100)
+    flow = await workflow(database, *graph("t>a"))
+    large, small = f'"{"x" * 200}"', "{}"
+    async with Office(database_url) as desk:
+        for first, second in [(small, large), (large, small)]:
+            receipts = await asyncio.gather(desk.accept(flow, first), desk.accept(flow, second), return_exceptions=True)
+            assert receipts[0].run_id
+            assert (type(receipts[1]), receipts[1].code) == (UnavailableError, "ingest_busy")
+    assert sorted(row[0] for row in await database.fetch("SELECT trigger_payload FROM runs")) == [large, small]
+
+
 @pytest.mark.parametrize(("size", "spaced"), [(10, True), (270_000, False)])
 async def test_a_batch_that_payloads_filled_is_followed_at_once(database_url, database, monkeypatch, size, spaced):
     """Behind a crowd of small ones a larger batch may form; sixteen of 270 KB are as many as go into one."""

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from api import webhook_targets
+from shared.errors import UnavailableError
 from shared.ids import Prefix, decode
 from shared.store.vault import secret_context
 from tests.api_client import PUBLIC_URL, Answer, ApiClient, node
@@ -445,6 +446,26 @@ async def test_what_is_remembered_is_no_older_than_a_second(api: ApiClient, monk
     assert targets.remembered(token_hash) is None
     takes[0] = 0.4
     assert await targets.find(token, token_hash) == targets.remembered(token_hash)
+
+
+@pytest.mark.parametrize(
+    "rules", ['{"dedupe": "{{ body | shout }}"}', '{"response": {"body": "{{"}}', '{"rate_limit": 1}']
+)
+async def test_rules_that_cannot_be_read_are_one_webhook_s_own(api: ApiClient, rules: str) -> None:
+    """What other code saved, and this can't parse, is 503; tokens that are looked up with it work."""
+    made, unreadable = await hook(api, dedupe=False)
+    _, readable = await hook(api)
+    workflow_id = decode(Prefix.WORKFLOW, made["id"])
+    async with api.api.services.pool.acquire() as connection:
+        await connection.execute("UPDATE workflow_versions SET webhook = $2 WHERE workflow_id = $1", workflow_id, rules)
+    targets = webhook_targets.WebhookTargets(api.api.services.pool, api.api.services.keys)
+    tokens = [path.rpartition("/")[2] for path in (unreadable, readable)]
+    asked = (targets.find(token, webhook_targets.hash_token(token)) for token in tokens)
+    refused, found = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(refused, UnavailableError)
+    assert (refused.code, isinstance(found, webhook_targets.Hook)) == ("webhook_unreadable", True)
+    assert told(await send(api, unreadable)) == (503, "webhook_unreadable")
+    assert (await send(api, readable)).status == 202
 
 
 async def test_unknown_tokens_cost_few_queries(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
