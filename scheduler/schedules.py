@@ -1,6 +1,7 @@
 """The duty that starts workflows whose slot has come."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -28,6 +29,8 @@ _BATCH: Final = 500
 _LATE_BATCH: Final = 250
 #: Runs of one transaction, if no more workflows than that are due: those that make up for more go on in the next one.
 _RUNS: Final = 2_000
+#: Seconds after which no further workflow is planned: Postgres ends a transaction that is idle for ten (`lock_due`).
+_PLANNING: Final = 2.0
 
 
 class Schedules:
@@ -50,9 +53,9 @@ class Schedules:
             accepted = await self._ingest.accept_many_on(connection, [firing.trigger() for firing in fired])
             await _record(connection, verdicts)
         self._ingest.announce(accepted)
-        _count(plans, fired, accepted)
+        _count(plans, verdicts, accepted)
         await self._overtake({firing.workflow_id for firing in fired if firing.plan.overlap == "cancel_running"})
-        return is_more or any(plan.is_due_again for plan in plans)
+        return is_more or len(plans) < len(due) or any(plan.is_due_again for plan in plans)
 
     async def _taken(self, connection: Connection, plans: Sequence[Plan]) -> list[Firing]:
         """The firings whose slots nobody took before."""
@@ -85,8 +88,15 @@ async def _lock(connection: Connection) -> tuple[list[Due], bool]:
 
 
 def _plans(due: Sequence[Due]) -> list[Plan]:
+    """What is done about workflows, one at least; those that there is no time for stay due."""
     room = max(1, _RUNS // len(due))
-    return [plan_of(each, room) for each in due]
+    deadline = time.monotonic() + _PLANNING
+    plans: list[Plan] = []
+    for each in due:
+        plans.append(plan_of(each, room))
+        if time.monotonic() > deadline:
+            break
+    return plans
 
 
 def plan_of(due: Due, room: int) -> Plan:
@@ -128,9 +138,6 @@ async def _record(connection: Connection, verdicts: Sequence[Verdict]) -> None:
     ]
     if skipped:
         await scheduled_runs.skip(connection, skipped)
-        SCHEDULE_SLOTS.labels("skipped").inc(len(skipped))
-        RUNS_STARTED.labels(TriggerType.SCHEDULED).inc(len(skipped))
-        RUNS_FINISHED.labels(RunStatus.CANCELLED, TriggerType.SCHEDULED).inc(len(skipped))
     begun = [
         verdict.firing.taking()
         for verdict in verdicts
@@ -140,7 +147,14 @@ async def _record(connection: Connection, verdicts: Sequence[Verdict]) -> None:
         await scheduled_runs.add(connection, begun)
 
 
-def _count(plans: Sequence[Plan], firings: Sequence[Firing], accepted: Sequence[Accepted | None]) -> None:
+def _count(plans: Sequence[Plan], verdicts: Sequence[Verdict], accepted: Sequence[Accepted | None]) -> None:
+    """Count what was committed; ``accepted``: of the verdicts that are run."""
+    firings = [verdict.firing for verdict in verdicts if verdict.reason is None]
+    skipped = len(verdicts) - len(firings)
+    if skipped:
+        SCHEDULE_SLOTS.labels("skipped").inc(skipped)
+        RUNS_STARTED.labels(TriggerType.SCHEDULED).inc(skipped)
+        RUNS_FINISHED.labels(RunStatus.CANCELLED, TriggerType.SCHEDULED).inc(skipped)
     missed = sum(plan.missed for plan in plans)
     if missed:
         SCHEDULE_SLOTS.labels("missed").inc(missed)

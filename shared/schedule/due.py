@@ -18,6 +18,8 @@ COUNTED: Final = 20
 #: A stretch that holds so many times `MOST_MISSED` slots at most is short enough to go through.
 _SHORT: Final = 4
 _SECOND: Final = timedelta(seconds=1)
+#: Slots on the wall's clock are whole minutes, in every zone: they are as far apart at least.
+_MINUTE: Final = timedelta(minutes=1)
 
 
 class DueSlots(NamedTuple):
@@ -52,6 +54,9 @@ def due_slots(
     if not gives_up and (following is None or following > now):
         return DueSlots([slot], following, 0)
     if missed_runs == "all":
+        apart = following - slot if schedule.type == "interval" and following is not None else _MINUTE
+        if (now - slot) // apart < MOST_MISSED:  # so there are no more, and none is given up
+            return _oldest(schedule, slot, now, room)
         return _made_up(schedule, slot, now, room)
     behind = slot_past(schedule, slot, now)
     counted = list(islice(_walk(schedule, slot, now), COUNTED + 1))
@@ -89,6 +94,13 @@ def newest_slots(schedule: Schedule, slot: datetime, now: datetime) -> list[date
             return found[-MOST_MISSED:]
         low, high = (low, start) if len(found) < MOST_MISSED else (start, high)
         start = low + (high - low) / 2
+
+
+def _oldest(schedule: Schedule, slot: datetime, now: datetime, room: int) -> DueSlots:
+    """As many slots as there is room for; those behind them are not worked out."""
+    slots = list(islice(_walk(schedule, slot, now), room + 1))
+    following = slots[room] if room < len(slots) else slot_past(schedule, slot, now)
+    return DueSlots(slots[:room], following, 0)
 
 
 def _made_up(schedule: Schedule, slot: datetime, now: datetime, room: int) -> DueSlots:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from scheduler import schedules
 from shared.metrics import SCHEDULE_SLOTS
 from shared.schedule import Schedule, next_slot, read_policy
 from tests.duties import add_workflow, add_workspace, ago, exhaust, mint, pair
@@ -129,6 +130,49 @@ async def test_what_has_just_come_due_goes_before_what_an_outage_left(database, 
         assert await one.schedules.work()
     assert await database.fetchval("SELECT count(*) FROM runs WHERE workflow_id = $1", now_due) == 1
     assert await database.fetchval("SELECT count(*) FROM runs") <= 2000
+
+
+async def test_planning_ends_in_time_and_the_rest_stays_due(database, database_url, broker_url, monkeypatch):
+    """However long working out slots takes, what was worked out is fired before Postgres ends the transaction."""
+    monkeypatch.setattr("scheduler.schedules._PLANNING", -1.0)
+    slot = await slot_ago(database, 3600 * 2000 + 1800)
+    columns = {**INTERVAL, "settings": '{"missed_runs":"all"}'}
+    flows = [await add_workflow(database, next_run_at=slot, **columns) for _ in range(3)]
+    async with pair(database_url, broker_url) as (one, _):
+        for turn in range(1, 4):
+            assert await one.schedules.work()
+            fired = await database.fetch("SELECT workflow_id, count(*) FROM schedule_slots GROUP BY 1")
+            assert len(fired) == turn
+        await exhaust(one.schedules.work)
+    fired = await database.fetch("SELECT workflow_id, count(*) FROM schedule_slots GROUP BY 1")
+    assert dict(fired) == dict.fromkeys(flows, 1000)
+
+
+async def test_a_batch_that_is_rolled_back_is_not_counted(database, database_url, broker_url, monkeypatch):
+    """Metrics tell what was committed: what is done again counts once."""
+    slot = await slot_ago(database, 5)
+    columns = {**INTERVAL, "settings": '{"overlap":"skip"}'}
+    flow = await add_workflow(database, next_run_at=slot, **columns)
+    skipped = SCHEDULE_SLOTS.labels("skipped")._value.get
+    async with pair(database_url, broker_url) as (one, _):
+        await one.schedules.work()
+        await database.execute("UPDATE workflows SET next_run_at = $2 WHERE id = $1", flow, slot + timedelta(seconds=1))
+        before = skipped()
+        with monkeypatch.context() as broken:
+            broken.setattr("scheduler.schedules._record", _recorded_in_vain)
+            with pytest.raises(ConnectionError):
+                await one.schedules.work()
+        assert skipped() == before
+        await one.schedules.work()
+    assert skipped() == before + 1
+
+
+_record = schedules._record
+
+
+async def _recorded_in_vain(connection, verdicts):
+    await _record(connection, verdicts)
+    raise ConnectionError("the database went away before the commit")
 
 
 async def test_jitter_delays_every_slot_by_the_same(database, database_url, broker_url):
