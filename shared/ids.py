@@ -5,6 +5,7 @@ first character at most ``7``); UUIDv7 follows RFC 9562 section 5.7 with 74 rand
 """
 
 import os
+import re
 import secrets
 import threading
 import time
@@ -18,6 +19,7 @@ from shared.errors import NotFoundError
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _DECODE = {char: value for value, char in enumerate(_ALPHABET)}
 _TEXT_LENGTH = 26
+_RANDOM = re.compile(r"[A-Za-z0-9_-]{43}")
 #: Two characters for every ten bits: ids are made for each run, and this takes a third of the time of five at once.
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
@@ -72,6 +74,12 @@ def decode(prefix: Prefix, text: str) -> UUID:
 def new_secret(prefix: str) -> str:
     """A bearer secret with 256 random bits: ``whsec_<43 url-safe characters>``."""
     return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def is_secret(prefix: str, text: str) -> bool:
+    """Whether a text has the shape of what `new_secret` makes; another is none, and needs no look-up."""
+    head, _, tail = text.partition("_")
+    return head == prefix and _RANDOM.fullmatch(tail) is not None
 
 
 class Mint:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import NotFoundError
-from shared.ids import Mint, Prefix, decode, encode, encode_suffix, milliseconds_of, new_secret, uuid7
+from shared.ids import Mint, Prefix, decode, encode, encode_suffix, is_secret, milliseconds_of, new_secret, uuid7
 
 uuids = st.integers(0, (1 << 128) - 1).map(lambda number: UUID(int=number))
 TEXT = "01h455vb4pex5vsknk084sn02q"
@@ -127,3 +127,6 @@ def test_a_secret_has_256_bits_and_its_prefix():
     assert one.startswith("whsec_")
     assert len(one) == 6 + 43
     assert one != two
+    assert is_secret("whsec", one)
+    assert not any(is_secret("whsec", text) for text in ("", "whsec_", one[:-1], f"{one}x", f"{one[:-1]}.", f"{one}\n"))
+    assert not is_secret("wfk", one)
