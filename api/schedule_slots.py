@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import chain, islice
+from itertools import islice
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -95,12 +95,14 @@ async def of_draft(raw: Mapping[str, Any], now: datetime, count: int) -> Slots:
     return _with_jitter(slots, policy.jitter, None)
 
 
-def _coming(schedule: Schedule, slot: datetime, now: datetime, missed_runs: str) -> Iterable[datetime]:
-    """What will run, beginning with the slots that have come if they will."""
+def _coming(schedule: Schedule, slot: datetime, now: datetime, missed_runs: str) -> Iterator[datetime]:
+    """What will run, beginning with the slots that have come if they will; worked out by whoever goes over it."""
     if slot > now:
-        return slots_from(schedule, slot)
+        yield from slots_from(schedule, slot)
+        return
     due = due_slots(schedule, slot, now, missed_runs)
-    return chain(due.slots, slots_from(schedule, due.following))
+    yield from due.slots
+    yield from slots_from(schedule, due.following)
 
 
 def _shown(

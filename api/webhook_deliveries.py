@@ -36,8 +36,9 @@ _BYTES_A_DAY: Final = 32 * 1024 * 1024
 _DAY: Final = 86_400.0
 #: Webhooks whose bounds are remembered.
 _HOOKS: Final = 4_096
-#: Rows that may wait for the database, and seconds for which they do.
+#: Rows that may wait for the database, bytes of their requests, and seconds for which they do.
 _WAITING: Final = 1_000
+_BYTES_WAITING: Final = 64 * 1024 * 1024
 _PATIENCE: Final = 5.0
 #: Rows of one statement; each may hold a body.
 _BATCH: Final = 16
@@ -52,6 +53,7 @@ class DeliveryLog:
         self._clock = clock
         self._rows: Buckets[UUID] = Buckets(_HOOKS, _DAY)
         self._bytes: Buckets[UUID] = Buckets(_HOOKS, _DAY)
+        self._waiting = 0
         self._batcher: Batcher[Refused, None] = Batcher(
             self._flush, name="deliveries", limit=_BATCH, patience=_PATIENCE
         )
@@ -75,21 +77,35 @@ class DeliveryLog:
     async def _keep(
         self, hook: Hook, request: web.Request, body: bytes | None, told: tuple[UUID | None, int, str, str | None]
     ) -> None:
-        if self._batcher.backlog >= _WAITING or self._rows.take(
-            hook.id, _DAY / _ROWS_A_DAY, _ROWS * _DAY / _ROWS_A_DAY
-        ):
+        size = self._size(hook, request, body)
+        is_busy = self._batcher.backlog >= _WAITING or self._waiting + (size or 0) > _BYTES_WAITING
+        if is_busy or self._rows.take(hook.id, _DAY / _ROWS_A_DAY, _ROWS * _DAY / _ROWS_A_DAY):
             DELIVERIES_DROPPED.inc()
             return
-        text, whole = await self._text(hook, request, body)
-        row = Refused(self._mint.uuid(), hook.workspace_id, hook.id, *told, text, whole)
-        self._batcher.enqueue(row).add_done_callback(_count_lost)
+        self._waiting += size or 0
+        try:
+            text, whole = (None, False) if size is None else await self._text(hook, request, body)
+            row = Refused(self._mint.uuid(), hook.workspace_id, hook.id, *told, text, whole)
+            kept = self._batcher.enqueue(row)
+        except BaseException:
+            self._waiting -= size or 0
+            raise
+        kept.add_done_callback(lambda done: self._written(size or 0, done))
 
-    async def _text(self, hook: Hook, request: web.Request, body: bytes | None) -> tuple[str | None, bool]:
-        """The request as a run's payload would have it, and whether the body is all there."""
+    def _written(self, size: int, kept: "asyncio.Future[None]") -> None:
+        self._waiting -= size
+        if kept.cancelled() or kept.exception() is not None:
+            DELIVERIES_DROPPED.inc()
+
+    def _size(self, hook: Hook, request: web.Request, body: bytes | None) -> int | None:
+        """Bytes that are kept of a request, at most; None if the webhook has had all of its own."""
         # Twice the body: bytes may be spelt in base64, and headers may be as large as a small body.
         size = 2 * len(body or b"") + 2 * sum(len(name) + len(value) for name, value in request.raw_headers)
-        if self._bytes.take(hook.id, size * _DAY / _BYTES_A_DAY, _BYTES * _DAY / _BYTES_A_DAY):
-            return None, False
+        is_over = self._bytes.take(hook.id, size * _DAY / _BYTES_A_DAY, _BYTES * _DAY / _BYTES_A_DAY)
+        return None if is_over else size
+
+    async def _text(self, hook: Hook, request: web.Request, body: bytes | None) -> tuple[str, bool]:
+        """The request as a run's payload would have it, and whether the body is all there."""
         text, whole = await _composed(hook, request, body, stamp(self._clock.now()))
         # In a thread: a body may be long, and so may a secret.
         return (await asyncio.to_thread(_blanked, text, hook.secrets) if hook.secrets else text), whole
@@ -117,8 +133,3 @@ def _blanked(text: str, secrets: Sequence[str]) -> str:
     value = jsontext.decode(text)
     cleaned = redactor.value(value)
     return text if cleaned == value else jsontext.encode(cleaned)
-
-
-def _count_lost(kept: "asyncio.Future[None]") -> None:
-    if kept.cancelled() or kept.exception() is not None:
-        DELIVERIES_DROPPED.inc()

@@ -1,6 +1,7 @@
 """When a workflow runs next: previews, next slots, and what saving does to them (the table of docs/schedules.md)."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 
 from shared.ids import Prefix, decode
-from shared.schedule import read_policy
+from shared.schedule import due_slots, read_policy
 from tests.api_client import ApiClient, node, token
 
 HOURLY = {"schedule_type": "interval", "schedule_value": "1 hour"}
@@ -249,6 +250,24 @@ async def test_next_slots_in_an_outage_begin_with_what_is_made_up_for(
         oldest = await put_off(database, made, 2.5 * 3600)
         shown = [moment(slot["utc"]) for slot in (await slots_of(api, made, 4))["slots"]]
         assert shown == [oldest + timedelta(hours=number) for number in [*due, 3, 4, 5, 6]][:4]
+
+
+async def test_slots_are_worked_out_off_the_loop(
+    api: ApiClient, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that have come may be many, and take a while; other requests do not wait for them."""
+    threads: list[threading.Thread] = []
+
+    def noted(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return due_slots(*arguments)
+
+    monkeypatch.setattr("api.schedule_slots.due_slots", noted)
+    made = await api.create(**HOURLY, settings={"missed_runs": "all"})
+    await put_off(database, made, 2.5 * 3600)
+    assert len((await slots_of(api, made))["slots"]) == 3
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_the_schedule_of_the_trigger(api: ApiClient) -> None:

@@ -8,10 +8,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
 
+from api.main import Api
 from shared.announcer import Announcer
 from shared.config import variables
 from shared.db import Clock, open_pool
@@ -174,3 +176,21 @@ async def test_a_database_that_is_away_does_not_hold_the_process(database_url, d
         assert await asyncio.to_thread(process.wait, 30) == 0
         assert time.monotonic() - began < GRACE + 6.0
     assert await database.fetchval("SELECT count(*) FROM open_steps WHERE status = 'running'") == 3
+
+
+async def test_the_api_has_one_grace_period(database_url, broker_url, monkeypatch):
+    """Renewals of tokens get what the requests in flight have left of it."""
+    pool = await open_pool(database_url, size=4, name="api")
+    api = await Api.start(config(database_url, broker_url, grace_seconds=10), pool)
+    await api.listen("127.0.0.1", 0)
+    given = []
+
+    async def aclose(seconds):
+        given.append(seconds)
+
+    monkeypatch.setattr(api.services.authorizer, "aclose", aclose)
+    times = iter([100.0, 107.0, 107.0])
+    monkeypatch.setattr("api.main.time", SimpleNamespace(monotonic=lambda: next(times)))
+    await api.stop()
+    await pool.close()
+    assert given == [3.0]

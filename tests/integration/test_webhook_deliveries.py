@@ -10,6 +10,7 @@ import pytest
 
 from api import webhook_deliveries
 from scheduler.replays import Replays
+from shared.metrics import DELIVERIES_DROPPED
 from shared.store import deliveries
 from shared.store.open_runs import RunLimits
 from tests.api_client import ApiClient, token
@@ -279,6 +280,30 @@ async def test_strangers_cannot_fill_the_disk(api: ApiClient, monkeypatch: pytes
     assert len(rows) == 6
     assert sum(row["request"] is not None for row in rows) == 2
     assert len(await listed(api, other)) == 1
+
+
+async def test_what_waits_for_the_database_is_bounded_by_its_bytes(
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that no room is left for are counted as lost, small ones still find some, and room comes back."""
+    monkeypatch.setattr(webhook_deliveries, "_BYTES_WAITING", 40_000)
+    gate, add = asyncio.Event(), deliveries.add
+
+    async def held(connection: Any, rows: Any) -> None:
+        await gate.wait()
+        await add(connection, rows)
+
+    monkeypatch.setattr(webhook_deliveries.deliveries, "add", held)
+    made, path = await hook(api)
+    large, lost = b"{" + b"x" * 8_000, DELIVERIES_DROPPED._value.get()
+    for body in (large, large, large, b"{"):
+        assert (await send(api, path, body)).status == 400
+    assert DELIVERIES_DROPPED._value.get() == lost + 1
+    gate.set()
+    assert len(await listed(api, made)) == 3
+    assert (await send(api, path, large)).status == 400
+    assert len(await listed(api, made)) == 4
+    assert DELIVERIES_DROPPED._value.get() == lost + 1
 
 
 async def test_old_deliveries_go(api: ApiClient) -> None:
