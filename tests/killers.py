@@ -1,7 +1,8 @@
 """Nodes that end the process they run in, and the processes that are there to be ended.
 
 What a ``probe`` or a ``fold`` does is its ``name``: ``exit``, ``segfault``, ``spin``, ``memory``, ``raise``, ``wait``
-(probes), or nothing much. Behind ``worker:`` it does so only outside a process of its own. Each call is noted in the
+(probes), ``until:FILE`` (it stays until there is that file), or nothing much. Behind ``worker:`` it does so only
+outside a process of its own. Each call is noted in the
 file that ``KILLERS`` names: node, idempotency key or ``-``, and where it ran.
 """
 
@@ -10,6 +11,7 @@ import ctypes
 import functools
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,8 @@ def _note(*about: str) -> None:
 
 def _do(name: str) -> None:
     only, _, what = name.rpartition(":")
+    while only == "until" and not Path(what).exists():
+        time.sleep(0.01)
     if only and _apart:
         return
     if what == "exit":

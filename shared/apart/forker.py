@@ -3,12 +3,9 @@
 import asyncio
 import socket
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Final
-
-#: Seconds that a process which was killed has to be gone.
-_GONE: Final = 1.0
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class NotStartedError(BaseException):
@@ -26,6 +23,8 @@ class Forker:
         self._process = process
         self._control = control
         self._closed = False
+        self._retired = False
+        self._calls = 0
 
     @classmethod
     def start(cls, command: Sequence[str]) -> "Forker":
@@ -48,6 +47,23 @@ class Forker:
         """Whether it has ended."""
         return self._closed or self._process.poll() is not None
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """A call is under way in one of its forks."""
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._retired and not self._calls:
+                self.close()
+
+    def retire(self) -> None:
+        """End it once the calls that are under way have ended."""
+        self._retired = True
+        if not self._calls:
+            self.close()
+
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to a fresh fork; it ends with the fork.
 
@@ -66,11 +82,10 @@ class Forker:
         return await asyncio.open_connection(sock=ours)
 
     def close(self) -> None:
-        """End it, and with it every fork."""
+        """End it, and with it every fork. The loop does not wait until the kernel has taken its memory down."""
         if self._closed:
             return
         self._closed = True
         self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GONE)
         self._control.close()
+        threading.Thread(target=self._process.wait, name="reaper", daemon=True).start()

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
+from weakref import WeakSet
 
 import msgspec
 
 from shared.apart.forker import Forker, NotStartedError
-from shared.apart.isolated import GRANT_WANTED, KEPT, READY, USES, Request
+from shared.apart.isolated import GRANT_WANTED, KEPT, READY, USES, Request, timed_out
 from shared.errors import StepFailedError
 from shared.jsontext import decode, encode, to_bytes
 from shared.nodes import base
-from shared.nodes.base import StepContext
+from shared.nodes.base import Authorization, Grant, StepContext
 
 #: The program that forks, before its argument.
 COMMAND: Final = (sys.executable, "-P", "-m", "shared.apart.isolated")
@@ -28,6 +29,8 @@ _ROOM: Final = 64 * 1024
 _PIECE: Final = 256 * 1024
 #: Seconds that it has to start.
 _START: Final = 60.0
+#: How often a call is made anew because it needs a grant: one, and another should the API refuse that.
+_GRANTS: Final = 2
 
 
 def crashed(message: str) -> StepFailedError:
@@ -67,6 +70,8 @@ class Processes:
         self._rest: asyncio.TimerHandle | None = None
         self._under_way = 0
         self._forker: Forker | None = None
+        #: Those that calls are under way in, and no further ones begin.
+        self._retired: WeakSet[Forker] = WeakSet()
         self._starting = asyncio.Lock()
         self._running: set[int] = set()
         self.is_closed = False
@@ -79,28 +84,34 @@ class Processes:
         for child in self._running:
             _kill(child)
         self._end_forker()
+        for forker in list(self._retired):
+            forker.close()
 
     async def perform(self, request: Request, seconds: float, context: StepContext | None = None) -> Any:
         """Run one request in a child; once more with a grant if it needs one, and with another if that is refused.
 
         Args:
             request: what to call.
-            seconds: the child's own time limit.
+            seconds: the child's own time limit, and that of getting a grant.
             context: of a step that may present secrets. A child has no database, so grants are handed to it, and it
                 tells what it uses.
 
         Raises:
-            StepFailedError: what the node failed with; ``worker_crashed`` if the child ended without an answer.
+            StepFailedError: what the node failed with; ``worker_crashed`` if the child ended without an answer;
+                ``authorization_refused`` if the node refuses one grant after the other.
             NotStartedError: if the child was not there for the node.
         """
         authorization = None if context is None else context.authorization
-        while True:
+        for _ in range(1 + _GRANTS):
             try:
                 return await self._perform(request, seconds, context)
             except StepFailedError as error:
                 if authorization is None or error.code != GRANT_WANTED:
                     raise
-            request = msgspec.structs.replace(request, grant=await authorization.grant(request.grant))
+            # Where a token was renewed in vain, this says so, and that is kept with the authorization.
+            request = msgspec.structs.replace(request, grant=await _granted(authorization, request.grant, seconds))
+        message = f"The node refused {_GRANTS} grants of its authorization, one after the other."
+        raise StepFailedError("authorization_refused", message, category="authorization")
 
     async def _perform(self, request: Request, seconds: float, context: StepContext | None) -> Any:
         request = msgspec.structs.replace(request, **self._egress)
@@ -110,11 +121,12 @@ class Processes:
             raise stopped()
         with self._awake():
             forker = await self._forked()
-            try:
-                answer = await self._asked(forker, text, seconds + self._patience, request.largest + _ROOM, uses)
-            except NotStartedError:
-                forker.close()  # whatever it has; the next call starts another
-                raise
+            with forker.in_use():
+                try:
+                    answer = await self._asked(forker, text, seconds + self._patience, request.largest + _ROOM, uses)
+                except NotStartedError:
+                    self._retire(forker)
+                    raise
         if self.is_closed:
             raise stopped()  # it did not crash: it was killed
         return _read(answer)
@@ -132,6 +144,13 @@ class Processes:
             self._under_way -= 1
             if self._idle is not None and not self._under_way and not self.is_closed:
                 self._rest = asyncio.get_running_loop().call_later(self._idle, self._end_forker)
+
+    def _retire(self, forker: Forker) -> None:
+        """Start the next call elsewhere, whatever this one has; calls that it has started are others' and go on."""
+        if self._forker is forker:
+            self._forker = None
+            self._retired.add(forker)
+        forker.retire()
 
     def _end_forker(self) -> None:
         if self._forker is not None:
@@ -180,6 +199,15 @@ def fields_of(context: msgspec.Struct | None) -> dict[str, Any] | None:
         return None
     names = [name for name in context.__struct_fields__ if name not in {"egress", "uses_secret", "authorization"}]
     return {name: msgspec.to_builtins(getattr(context, name)) for name in names}
+
+
+async def _granted(authorization: Authorization, refused: Grant | None, seconds: float) -> Grant:
+    """A grant, within the step's time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await authorization.grant(refused)
+    except TimeoutError:
+        raise timed_out(seconds) from None
 
 
 async def _started(answers: asyncio.StreamReader, requests: asyncio.StreamWriter, text: bytes) -> int:
