@@ -57,9 +57,6 @@ ERRORS: Final[Mapping[str, str]] = {
         "A key stands more than once in an object of the body, and all but one of its values would be lost. errors "
         "names each of them; nothing was stored."
     ),
-    "handshake_invalid": (
-        "A question whether the URL is the asker's own was not of the form in which Slack or Microsoft Graph ask it."
-    ),
     "event_too_large": (
         "The event would start so many runs with so large a payload that they have more bytes together than it may. "
         "Nothing was started; send a smaller payload, such as a reference."
@@ -67,8 +64,9 @@ ERRORS: Final[Mapping[str, str]] = {
     "filters_too_slow": (
         "The filters of the workflows that listen to this event take too long together. Nothing was started."
     ),
-    "invalid_event_name": "An event has a name of 1 to 128 letters, digits, dots, colons, hyphens and underscores.",
-    "too_many_listeners": "More workflows listen to this event than one event may start. Nothing was started.",
+    "handshake_invalid": (
+        "A question whether the URL is the asker's own was not of the form in which Slack or Microsoft Graph ask it."
+    ),
     "idempotency_in_progress": (
         "Another request with the same Idempotency-Key is under way. Repeat this one in a moment."
     ),
@@ -84,11 +82,12 @@ ERRORS: Final[Mapping[str, str]] = {
         "Something broke in the service, and it is not the request's fault. The service's log tells more under the "
         "request id of the answer (X-Request-Id)."
     ),
+    "invalid_event_name": "An event has a name of 1 to 128 letters, digits, dots, colons, hyphens and underscores.",
+    "invalid_idempotency_key": "An Idempotency-Key is a text of 1 to 255 printable ASCII characters, such as a UUID.",
     "invalid_input": (
         "The workflow's trigger has an input_schema, and the context does not fit it. errors lists every fault. "
         "Nothing was started."
     ),
-    "invalid_idempotency_key": "An Idempotency-Key is a text of 1 to 255 printable ASCII characters, such as a UUID.",
     "invalid_parameter": (
         "A query parameter is unknown, given twice or not legal. errors names each of them and its rule."
     ),
@@ -99,18 +98,22 @@ ERRORS: Final[Mapping[str, str]] = {
     "malformed_body": "The body is not what its Content-Type says.",
     "malformed_json": "The body is not JSON. The message names the line and the column where reading stopped.",
     "method_not_allowed": "The path exists, and not with this method. The header Allow lists those it is served with.",
-    "not_found": (
-        "There is no such thing in the workspace of the token: the id is wrong, the thing was deleted, or it "
-        "belongs to "
-        "another workspace."
-    ),
     "no_consent": (
         "Only an authorization of the kind oauth2_authorization_code waits for a person's consent; this one is none."
+    ),
+    "no_response_node": (
+        "Nothing in the workflow answers a synchronous request: it needs a text_transform with is_response true "
+        "outside iterators, or a terminate node."
     ),
     "no_webhook": "The workflow's trigger is no webhook_trigger, so it has no webhook URL and takes no deliveries.",
     "node_not_resumable": (
         "A run goes on behind a node that completed successfully and that lies outside iterators; this one is none. "
         "The message says why, and which nodes are."
+    ),
+    "not_found": (
+        "There is no such thing in the workspace of the token: the id is wrong, the thing was deleted, or it "
+        "belongs to "
+        "another workspace."
     ),
     "nothing_to_resume": (
         "Every node of the run has ended, and nothing comes behind the one to resume from. Take an earlier node."
@@ -133,37 +136,21 @@ ERRORS: Final[Mapping[str, str]] = {
         "closed; repeat the request on another."
     ),
     "route_not_found": "There is nothing at this path. /docs lists what there is.",
+    "run_cancelled": (
+        "The run that was to answer this request was cancelled before it did, by somebody or by a limit of its "
+        "workflow. run_id names it."
+    ),
     "run_ended": "The run has ended; only a run that is open can be cancelled. What it did stays as it is.",
+    "run_failed": (
+        "The run that was to answer this request failed before it did. The message says why, and run_id names it: it "
+        "shows which step failed. The service itself is well."
+    ),
     "run_not_resumable": (
         "Only a failed or cancelled run can be resumed. One that is open has to end first; one that completed can be "
         "run again as a whole."
     ),
     "run_open": "The run has not ended. Only a run that has ended is run again: cancel it first, or wait for its end.",
     "scope_missing": "The token is valid, and lacks the scope that this route asks for. The message names it.",
-    "run_cancelled": (
-        "The run that was to answer this request was cancelled before it did, by somebody or by a limit of its "
-        "workflow. run_id names it."
-    ),
-    "run_failed": (
-        "The run that was to answer this request failed before it did. The message says why, and run_id names it: it "
-        "shows which step failed. The service itself is well."
-    ),
-    "stopping": (
-        "The process that waited for the run's answer stops. The run goes on; run_id names it. With an "
-        "Idempotency-Key a repeat waits for the same run."
-    ),
-    "sync_timeout": (
-        "The run has not answered in time. It goes on; run_id names it. With an Idempotency-Key a repeat waits for the "
-        "same run."
-    ),
-    "no_response_node": (
-        "Nothing in the workflow answers a synchronous request: it needs a text_transform with is_response true "
-        "outside iterators, or a terminate node."
-    ),
-    "workflow_not_synchronous": (
-        "The workflow begins with another trigger than sync_request_trigger, so no request can wait for its answer. "
-        "Start it with POST /workflows/{id}/execute."
-    ),
     "signature_expired": (
         "The timestamp that the request is signed with is older, or lies further ahead, than the webhook's tolerance. "
         "A request is not sent again as it was: sign it afresh. Or a clock is wrong."
@@ -175,6 +162,14 @@ ERRORS: Final[Mapping[str, str]] = {
         "The signature of the request does not fit its body and the secret of the webhook: another secret signed it, "
         "or the body was changed on its way."
     ),
+    "stopping": (
+        "The process that waited for the run's answer stops. The run goes on; run_id names it. With an "
+        "Idempotency-Key a repeat waits for the same run."
+    ),
+    "sync_timeout": (
+        "The run has not answered in time. It goes on; run_id names it. With an Idempotency-Key a repeat waits for the "
+        "same run."
+    ),
     "test_not_started": "No process could be started to test the node in. Nothing was called; come back.",
     "token_expired": "The token's time (exp) is over. Get a new one.",
     "token_invalid": (
@@ -184,6 +179,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "token_missing": (
         "This route needs a token in the header Authorization: Bearer <JWT or API key>, or an API key in X-Api-Key."
     ),
+    "too_many_listeners": "More workflows listen to this event than one event may start. Nothing was started.",
     "too_many_tests": "As many nodes are being tested as this service allows at a time. Come back.",
     "unknown_component": "A workflow uses a node type that is not installed in this process.",
     "unsupported_media_type": "The Content-Type is none that this route reads.",
@@ -216,6 +212,10 @@ ERRORS: Final[Mapping[str, str]] = {
         "Other workflows call this one, so it can't be deleted. The message names them; take these calls out first."
     ),
     "workflow_inactive": "The workflow is inactive and can't be started. Activate it: PUT with is_active true.",
+    "workflow_not_synchronous": (
+        "The workflow begins with another trigger than sync_request_trigger, so no request can wait for its answer. "
+        "Start it with POST /workflows/{id}/execute."
+    ),
     "workspace_missing": "The token is valid, and does not name a workspace in the claim that is configured for it.",
 }
 
@@ -244,6 +244,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "invalid_type": "A value has another JSON type than the one that stands here.",
     "invalid_value": "A value is not legal here. The message names those that are.",
     "longer_than_installation": "Runs can't be kept for longer than the whole installation keeps them.",
+    "no_error_trigger": "The workflow named as error workflow begins with another trigger than error_trigger.",
     "no_template": "This field holds no templates: it must be known before the run.",
     "no_trigger": "None of the nodes is a trigger. A workflow has exactly one.",
     "page_too_deep": "Pages by number reach only the newest runs. Follow links.next, which goes on by cursor.",
@@ -267,8 +268,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "unknown_reference": "A template names something it can't see: it sees what runs before it, and nothing else.",
     "unknown_vault_item": "The workspace has no vault item of this name. The message names the nearest one.",
     "unknown_workflow": "The workspace has no workflow with this id.",
-    "no_error_trigger": "The workflow named as error workflow begins with another trigger than error_trigger.",
+    "unreachable_node": "No edges lead from the trigger to this node.",
     "workflow_cycle": "Workflows would call one another in a circle, and never end. The message names it.",
     "workflow_not_callable": "The workflow does not begin with a workflow_trigger, so no other workflow can call it.",
-    "unreachable_node": "No edges lead from the trigger to this node.",
 }

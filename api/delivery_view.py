@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -16,22 +16,9 @@ from shared.errors import Fault, InvalidError
 from shared.graph.suggest import shown
 from shared.ids import Prefix, encode, milliseconds_of, uuid7
 from shared.jsontext import to_bytes
-from shared.store.deliveries import MISSED, OUTCOMES, Delivery, Filter, Replay
+from shared.store.deliveries import MISSED, OUTCOMES, Delivery, Filter, Outcome, Replay
 from shared.store.runs_read import FIRST_ID, LAST_ID
 
-Outcome = Literal[
-    "accepted",
-    "repeated",
-    "handshake",
-    "inactive",
-    "invalid",
-    "unsigned",
-    "forbidden",
-    "rate_limited",
-    "limited",
-    "unavailable",
-    "unverified",
-]
 _OUTCOME_RULE: Final = f"one of {', '.join(OUTCOMES)}"
 _MOST_A_SECOND: Final = 100
 _USUAL: Final = 10

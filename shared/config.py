@@ -62,7 +62,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     egress_proxy: Annotated[str, _doc("The HTTP proxy for outbound calls. Empty: none.")] = ""
     egress_per_host: Annotated[
-        int, _doc("Calls at the same time to one host and port, for each workspace in one worker.", ge=1, le=100_000)
+        int,
+        _doc("Calls at the same time to one host and port, for each workspace in one worker or api.", ge=1, le=100_000),
     ] = 128
     egress_breaker_failures: Annotated[
         int, _doc("Calls in a row without an answer after which a host is left alone for a while; 0: never.", ge=0)

@@ -15,9 +15,10 @@ class Entry(NamedTuple):
 
     Attributes:
         actor: the subject of the token.
-        action: ``workflow.create``, ``workflow.update``, ``workflow.delete``, ``run.cancel``, ``run.resume``,
-            ``bulk.create``, ``vault.create``, ``vault.update``, ``vault.delete``. The ingest writes ``run.create`` and
-            ``run.rerun`` itself.
+        action: ``workflow.create``, ``workflow.update``, ``workflow.delete``, ``workflow.rotate_token``,
+            ``delivery.replay``, ``run.cancel``, ``run.resume``, ``bulk.create``, ``vault.create``, ``vault.update``,
+            ``vault.delete``, ``authorization.create``, ``authorization.consent``, ``authorization.consent_again``,
+            ``authorization.delete``. The ingest writes ``run.create`` and ``run.rerun`` itself.
         target: the id of the thing, as callers know it.
         before, after: the thing as stored, as text; None where there was or is none. Only digests are kept.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +15,7 @@ from shared.store.duties import changed
 _SQL = load("deliveries")
 
 #: What became of a request. Each but ``accepted`` has rows of its own; ``not_found`` has none, for it is nobody's.
-OUTCOMES: Final = (
+Outcome = Literal[
     "accepted",
     "repeated",
     "handshake",
@@ -27,7 +27,8 @@ OUTCOMES: Final = (
     "limited",
     "unavailable",
     "unverified",
-)
+]
+OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 #: Those that a replay is for unless it says otherwise: what came from who may send, and no run came of it.
 #: What came while the secret of its signature was away is ``unverified``: anybody may have sent it.
 MISSED: Final = ("inactive", "rate_limited", "limited", "unavailable")
