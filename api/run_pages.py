@@ -16,7 +16,6 @@ from shared.store import runs_read
 from shared.store.runs_read import COUNTED, FIRST_ID, LAST_ID, RunCount, RunFilter, RunPage
 
 _PER_PAGE: Final = 50
-_Text = Annotated[str | None, Meta(description="a text")]
 
 
 class RunQuery(msgspec.Struct, frozen=True):

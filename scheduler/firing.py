@@ -20,7 +20,7 @@ class Plan(NamedTuple):
         next_run_at: when it is due again; None if it never is.
         delay: from a slot to its run.
         missed: how many slots are given up.
-        overlap: see `shared.schedule.Policy`.
+        overlap: see `shared.schedule.policy.Policy`.
     """
 
     due: Due

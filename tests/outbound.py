@@ -13,7 +13,8 @@ from shared.egress.guard import Guard
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Catalogue
 from shared.nodes.base import Outcome, StepContext
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
 RUN_ID = "fl_run_01h3j4k5l6m7n8p9q0r1s2t3v4"

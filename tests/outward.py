@@ -23,7 +23,8 @@ from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
 from shared.errors import StepFailedError
 from shared.nodes.base import Outcome, StepContext
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
 Names = dict[str, Sequence[str]]

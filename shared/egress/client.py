@@ -117,10 +117,6 @@ class EgressClient:
         self._on_result("ok")
         return answer
 
-    async def pin(self, host: str, port: int) -> Pinned:
-        """See `shared.egress.interface.Egress.pin`."""
-        return await pin(self._guard, host, port)
-
     @asynccontextmanager
     async def visit(
         self,
@@ -244,9 +240,6 @@ class _Tenant:
 
     def request(self, method: str, url: str, **terms: Any) -> Coroutine[Any, Any, EgressResponse]:
         return self._client.request(method, url, tenant=self._tenant, **terms)
-
-    def pin(self, host: str, port: int) -> Coroutine[Any, Any, Pinned]:
-        return self._client.pin(host, port)
 
     def visit(self, host: str, port: int, *, timeout: float) -> AbstractAsyncContextManager[Pinned]:
         return self._client.visit(host, port, timeout=timeout, tenant=self._tenant)

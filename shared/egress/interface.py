@@ -73,14 +73,6 @@ class Egress(Protocol):
         """
         ...
 
-    async def pin(self, host: str, port: int) -> Pinned:
-        """Resolve and check a place that is reached by another protocol than HTTP; see `shared.egress.pinned.pin`.
-
-        Raises:
-            StepFailedError: ``invalid_host``, ``egress_refused``, or ``network_error`` if the name does not resolve.
-        """
-        ...
-
     def visit(
         self,
         host: str,
@@ -88,7 +80,9 @@ class Egress(Protocol):
         *,
         timeout: float,
     ) -> AbstractAsyncContextManager[Pinned]:
-        """As `pin`, for the time of a whole conversation, which counts for the limit and the breaker of its host.
+        """Resolve and check a place that is reached by another protocol than HTTP, for a whole conversation with it.
+
+        That counts for the limit and the breaker of its host; see `shared.egress.pinned`.
 
         What comes out of it with the category ``network`` or ``timeout`` is a failure of the host.
 
@@ -98,6 +92,7 @@ class Egress(Protocol):
             timeout: seconds that the caller gives the conversation, and ends it after.
 
         Raises:
-            StepFailedError: as `pin`, or ``circuit_open``.
+            StepFailedError: ``invalid_host``, ``egress_refused``, ``network_error`` if the name does not resolve, or
+                ``circuit_open``.
         """
         ...

@@ -218,11 +218,6 @@ def default_registry() -> Registry:
     return registry
 
 
-def compile_node(node_id: str, component: str, data: Mapping[str, Any]) -> CompiledNode:
-    """See `Registry.compile`, of this process's registry."""
-    return default_registry().compile(node_id, component, data)
-
-
 def _built_in() -> Iterator[NodeType[Any]]:
     for module in pkgutil.iter_modules(shared.nodes.__path__):
         for found in vars(import_module(f"shared.nodes.{module.name}")).values():

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from shared.errors import StepFailedError
 
-#: Bytes of a line: numbers, and the words of simple answers and errors.
-_LINE: Final = 64 * 1024
 _DEEPEST: Final = 16
 _END: Final = b"\r\n"
 

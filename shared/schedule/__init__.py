@@ -2,14 +2,13 @@
 
 Pure: the time is a parameter, and nothing is read but the zone database. `check` lists what is wrong with a schedule,
 `parse` makes a `Schedule`, `next_slot` is the one function that says which slot follows another, `due_slots` says which
-of those that have come are run, and `Policy` holds what the settings add. docs/schedules.md is the user's view.
+of those that have come are run, and `read_policy` gives what the settings add. docs/schedules.md is the user's view.
 """
 
-from shared.schedule.due import LATE, MOST_MISSED, DueSlots, due_slots
+from shared.schedule.due import LATE, MOST_MISSED, due_slots
 from shared.schedule.model import DST_FOLDS, DST_GAPS, MAX_VALUE, SCHEDULE_TYPES, Schedule
-from shared.schedule.policy import MOST_JITTER, Policy, read_policy
+from shared.schedule.policy import MOST_JITTER, read_policy
 from shared.schedule.slots import (
-    Slot,
     check,
     described,
     first_slot,
@@ -28,10 +27,7 @@ __all__ = [
     "MOST_JITTER",
     "MOST_MISSED",
     "SCHEDULE_TYPES",
-    "DueSlots",
-    "Policy",
     "Schedule",
-    "Slot",
     "check",
     "described",
     "due_slots",

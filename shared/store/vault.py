@@ -27,7 +27,6 @@ class Stored(NamedTuple):
     id: UUID
     name: str
     secret: bytes
-    expires_at: datetime | None
     expired: bool
 
 

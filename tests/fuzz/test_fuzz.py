@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from shared.errors import StepFailedError
-from shared.nodes.registry import compile_node
 from shared.templates import limits
+from tests.compiling import compile_node
 from tests.fuzz import watching
 from tests.fuzz.child import case
 from tests.fuzz.judge import CANARY, MARK, Judge

@@ -10,7 +10,8 @@ from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
 from shared.errors import StepFailedError
 from shared.graph.catalogue import Mode
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 from tests.dns import name_server
 from tests.outbound import step
 from tests.trap import INTERNAL, Trap, trapping

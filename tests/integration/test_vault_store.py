@@ -38,8 +38,8 @@ async def test_named_gives_the_items_of_one_workspace_with_their_expiry(database
         found = await vault.named(connection, mine, {"a b", "gone", "nothing"})
 
         assert found == [
-            vault.Stored(first, "a b", b"blob of a b", None, expired=False),
-            vault.Stored(second, "gone", b"blob of gone", past, expired=True),
+            vault.Stored(first, "a b", b"blob of a b", expired=False),
+            vault.Stored(second, "gone", b"blob of gone", expired=True),
         ]
     finally:
         await connection.close()

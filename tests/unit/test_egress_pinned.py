@@ -83,8 +83,11 @@ async def test_the_socket_leads_to_the_pinned_address() -> None:
     dns = Dns(["127.0.0.2", "127.0.0.1"], ["127.0.0.3"])
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with EgressClient(Guard(parse_allow("127.0.0.0/8"), resolve=dns)) as egress:
-        connected = await open_socket(await egress.pin("a.test", port))
+    async with (
+        EgressClient(Guard(parse_allow("127.0.0.0/8"), resolve=dns)) as egress,
+        egress.visit("a.test", port, timeout=5) as place,
+    ):
+        connected = await open_socket(place)
     assert connected.getpeername() == ("127.0.0.1", port)
     assert not connected.getblocking()
     assert dns.asked == ["a.test"]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from shared.errors import StepFailedError
 from shared.nodes.array_operations import OPERATIONS
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 
 def made(items: Any, *operations: dict[str, Any], **data: Any) -> Any:

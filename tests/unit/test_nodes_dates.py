@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import StepFailedError
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 #: A Friday, shortly before midnight in UTC: tomorrow in Berlin, which is two hours ahead.
 NOW = datetime(2025, 9, 12, 23, 30, tzinfo=UTC)

@@ -7,7 +7,8 @@ import pytest
 
 from shared.errors import StepFailedError
 from shared.nodes.json_schemas import SchemaFaultError, schema_of
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 ORDERS = {"orders": [{"id": "A-1", "total": 120}, {"id": "A-2", "total": 80}]}
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from shared.errors import StepFailedError
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 USERS = [{"id": 1, "name": "Ada"}, {"id": 2, "name": "Alan"}]
 SCORES = [{"id": 2, "score": 9, "name": "Alan T."}, {"id": "1", "score": 5}]

@@ -12,7 +12,8 @@ from shared.egress.interface import Egress
 from shared.errors import NotFoundError, StepFailedError
 from shared.nodes import plugins as module
 from shared.nodes.base import Kind, Mode, NodeType, Outcome, StepContext
-from shared.nodes.registry import Registry, compile_node, default_registry
+from shared.nodes.registry import Registry, default_registry
+from tests.compiling import compile_node
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True):

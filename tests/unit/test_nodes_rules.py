@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import StepFailedError
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
 from shared.nodes.rules import MAX_DEPTH, MAX_RULES
+from tests.compiling import compile_node
 
 NOW = datetime(2025, 9, 12, 12, tzinfo=UTC)
 

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from shared.errors import StepFailedError
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
 from shared.nodes.string_codes import ALPHABETS
 from shared.nodes.string_operations import KINDS
 from shared.nodes.string_transform import Data, StringTransform
+from tests.compiling import compile_node
 
 NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
 

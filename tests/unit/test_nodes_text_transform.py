@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from shared.errors import StepFailedError
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 
 def faults(**data: Any) -> list[str]:

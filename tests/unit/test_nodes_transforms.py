@@ -8,7 +8,8 @@ import pytest
 from shared.egress.interface import Egress
 from shared.errors import StepFailedError
 from shared.nodes.base import StepContext, Terminate, TriggerContext
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 NOW = datetime(2025, 10, 31, 12, 0, 0, 5, tzinfo=UTC)
 CONTEXT = StepContext("fl_run_x", "n2", "-", 1, "fl_run_x:n2:-", NOW, 30.0, cast(Egress, None))

@@ -9,7 +9,8 @@ import pytest
 from shared.egress.interface import EgressResponse
 from shared.errors import StepFailedError
 from shared.nodes.base import Outcome, StepContext
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
 JSON = (("Content-Type", "application/json"),)

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from shared.egress.interface import Egress
 from shared.errors import StepFailedError
 from shared.nodes.base import Mode, Outcome, StepContext
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
+from tests.compiling import compile_node
 
 CONTEXT = StepContext("r", "n2", "-", 1, "r:n2:-", datetime(2025, 1, 1, tzinfo=UTC), 1.0, cast(Egress, None))
 #: RFC 7748, section 6.1: Bob's private key and his public one.

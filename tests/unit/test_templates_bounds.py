@@ -8,8 +8,9 @@ import pytest
 
 from shared import jsontext
 from shared.errors import StepFailedError
-from shared.nodes.registry import compile_node, default_registry
+from shared.nodes.registry import default_registry
 from shared.templates import TemplateError, limits, parse
+from tests.compiling import compile_node
 from tests.outbound import faults, step
 
 
