@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-from api.call import Call
 from api.queries import bound_of, read_cursor
-from shared.ids import Prefix, decode, encode
+from shared.ids import Prefix, decode
 from shared.store.runs_read import FIRST_ID, LAST_ID
 from shared.store.runs_scan import Which
 
@@ -55,9 +53,3 @@ def read_which(workspace_id: UUID, query: Mapping[str, Any]) -> tuple[Which, int
         None if status is None else [status],
     )
     return which, query.get("limit", _LIMIT)
-
-
-def next_link(call: Call, below: UUID) -> str:
-    """The ``Link`` to the next page: the same query, further down."""
-    query = {**call.request.query, "cursor": encode(Prefix.RUN, below)}
-    return f'<{call.services.config.public_url}{call.request.path}?{urlencode(query)}>; rel="next"'

@@ -1,7 +1,6 @@
 """``/workflows/authorization``: what workflows present to the APIs they call."""
 
 from typing import Annotated, Final
-from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import hdrs, web
@@ -18,6 +17,7 @@ from api.authorization_login import Returned
 from api.bodies import duplicates, read_body_or_empty
 from api.call import Call
 from api.moments import stamp
+from api.paging import next_page
 from api.queries import read_cursor, read_query
 from api.routing import Routes
 from shared.db import Connection
@@ -86,7 +86,7 @@ async def list_authorizations(call: Call) -> web.Response:
         rows = await authorizations.list_all(connection, call.workspace_id, before, limit and limit + 1)
     shown = rows if limit is None else rows[:limit]
     objects = [_object(row) for row in shown]
-    headers = {"Link": _next_link(call, objects[-1].id, limit)} if len(rows) > len(shown) and limit else {}
+    headers = next_page(call, objects[-1].id, limit=str(limit)) if len(rows) > len(shown) else {}
     return json_answer(200, objects, headers=headers).response()
 
 
@@ -169,8 +169,3 @@ def _object(row: AuthorizationRow, url: str | None = None) -> Authorization:
         used_by=[encode(Prefix.WORKFLOW, workflow_id) for workflow_id in row.used_by],
         authorization_url=UNSET if url is None else url,
     )
-
-
-def _next_link(call: Call, cursor: str, limit: int) -> str:
-    query = {**call.request.query, "limit": str(limit), "cursor": cursor}
-    return f'<{call.services.config.public_url}{call.request.path}?{urlencode(query)}>; rel="next"'

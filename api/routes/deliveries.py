@@ -1,7 +1,6 @@
 """Webhook deliveries: what came, what became of it, and replaying it."""
 
 from typing import Final
-from urllib.parse import urlencode
 from uuid import UUID
 
 from aiohttp import web
@@ -23,6 +22,7 @@ from api.delivery_view import (
     read_replay,
 )
 from api.fields import read_fields
+from api.paging import next_page
 from api.queries import bound_of, read_cursor, read_query
 from api.routes.run_actions import Nothing
 from api.routing import Routes
@@ -65,7 +65,7 @@ async def list_deliveries(call: Call) -> web.Response:
     async with call.reading() as connection:
         found(await workflows.target(connection, call.workspace_id, workflow_id), "workflow", call)
         page = await deliveries.page(connection, workflow_id, low, high, outcomes=outcomes, limit=limit)
-    headers = {} if page.further is None else {"Link": _next_link(call, page.further)}
+    headers = {} if page.further is None else next_page(call, encode(Prefix.DELIVERY, page.further))
     return json_answer(200, [present_delivery(row) for row in page.rows], headers=headers).response()
 
 
@@ -195,8 +195,3 @@ async def _replay(connection: Connection, call: Call, row: Delivery, workflow_id
     if accepted is None:
         raise ConflictError("workflow_inactive", "The workflow is inactive; activate it first.")
     return accepted
-
-
-def _next_link(call: Call, below: UUID) -> str:
-    query = {**call.request.query, "cursor": encode(Prefix.DELIVERY, below)}
-    return f'<{call.services.config.public_url}{call.request.path}?{urlencode(query)}>; rel="next"'

@@ -10,16 +10,17 @@ from api.access import Scope
 from api.answers import Answer, json_answer
 from api.bodies import read_body_or_empty
 from api.call import Call, found
+from api.paging import next_page
 from api.queries import read_query
 from api.routing import Routes
 from api.run_fields import Execution
-from api.run_listing import RunsQuery, next_link, read_which
+from api.run_listing import RunsQuery, read_which
 from api.run_pages import RunList, RunQuery, read_ask, read_page
 from api.run_reading import whole
 from api.run_starting import answer_of, check_input, context_text, target_of, trigger_of
 from api.run_view import Run, present_run
 from shared.db import Connection
-from shared.ids import Prefix
+from shared.ids import Prefix, encode
 from shared.ingest import Accepted
 from shared.store import runs_read, runs_scan, workflows
 
@@ -99,7 +100,7 @@ async def list_runs(call: Call) -> web.Response:
     async with call.snapshot() as connection:
         found_here = await runs_scan.scan(connection, which, limit)
         rows = await runs_scan.by_ids(connection, found_here.ids)
-    headers = {} if found_here.below is None else {"Link": next_link(call, found_here.below)}
+    headers = {} if found_here.below is None else next_page(call, encode(Prefix.RUN, found_here.below))
     return json_answer(200, [present_run(row) for row in rows], headers=headers).response()
 
 

@@ -1,7 +1,6 @@
 """``/workflows``: create, read, list, change, delete, validate."""
 
 from typing import Annotated, Final
-from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
@@ -12,6 +11,7 @@ from api.access import Scope
 from api.answers import Answer, json_answer
 from api.bodies import read_definition
 from api.call import Call, found
+from api.paging import next_page
 from api.queries import read_cursor, read_query
 from api.routing import Routes
 from api.workflow_fields import CallableWorkflow, NewWorkflow, ScheduleType, Workflow, WorkflowChange
@@ -68,7 +68,7 @@ async def list_workflows(call: Call) -> web.Response:
         rows = await workflows.list_all(connection, call.workspace_id, filters)
     shown = rows if limit is None else rows[:limit]
     objects = [_object(call, row) for row in shown]
-    headers = {"Link": _next_link(call, objects[-1].id, limit)} if len(rows) > len(shown) and limit else {}
+    headers = next_page(call, objects[-1].id, limit=str(limit)) if len(rows) > len(shown) else {}
     return json_answer(200, objects, headers=headers).response()
 
 
@@ -185,8 +185,3 @@ def _object(call: Call, row: WorkflowRow) -> Workflow:
 def _answer(call: Call, status: int, row: WorkflowRow) -> Answer:
     made = _object(call, row)
     return json_answer(status, made, headers={"ETag": etag(row)}, secret=made.webhook_url is not None)
-
-
-def _next_link(call: Call, cursor: str, limit: int) -> str:
-    query = {**call.request.query, "limit": str(limit), "cursor": cursor}
-    return f'<{call.services.config.public_url}{call.request.path}?{urlencode(query)}>; rel="next"'
