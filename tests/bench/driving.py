@@ -38,7 +38,7 @@ class Outcome(msgspec.Struct):
 
 
 async def drive(system: System, workflow: Workflow, wanted: Load, *, settled: bool = True) -> Outcome:
-    """Send a load and wait for its runs.
+    """Send a load and wait for its runs. What is spent on counting them is not in what they cost.
 
     Raises:
         RuntimeError: if a request was refused, or a run failed.
@@ -46,8 +46,9 @@ async def drive(system: System, workflow: Workflow, wanted: Load, *, settled: bo
     known = await system.ended(workflow)
     before = await meters.begin(system)
     loaded = await system.send(workflow, wanted)
-    ended = await system.ended(workflow)
+    await system.idle(workflow)
     spent = before.until(await meters.read(system, settled=settled))
+    ended = await system.ended(workflow)
     if loaded.refused or ended.completed - known.completed != len(loaded.samples):
         raise RuntimeError(f"{loaded.refused} requests were refused; the runs of the workflow: {ended}")
     cpu = {**spent.cpu, "load": loaded.cpu}

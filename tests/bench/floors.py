@@ -20,18 +20,22 @@ from tests.bench import load
 from tests.bench.load import Load, Loaded
 from tests.bench.system import Server, System
 
-#: Runs in one commit of the floor of rows: what 64 connections can have waiting.
-_BATCH = 64
-_MESSAGES = 4000
+#: Runs in one commit of the floor of rows: what 64 connections can have waiting, and the characters of their payloads
+#: behind which ingest ends a batch, which makes large ones cheaper.
+_BATCH, _CHARACTERS = 64, 4 * 1024 * 1024
+_MESSAGES = 2500
 _TABLES = """
-    CREATE TABLE IF NOT EXISTS bench_runs (LIKE runs INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES);
-    CREATE TABLE IF NOT EXISTS bench_steps (LIKE steps INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES);
+    CREATE TABLE IF NOT EXISTS bench_runs
+        (LIKE runs INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE);
+    CREATE TABLE IF NOT EXISTS bench_steps
+        (LIKE steps INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE);
 """
 _ROWS = """
     WITH run AS (
         INSERT INTO bench_runs (id, workspace_id, workflow_id, version, priority, trigger_type, trigger_payload, status,
                                 open_steps, seq, started_at, completed_at)
-        SELECT id, $2, $2, 1, 1, 'webhook', $3, 'completed', 0, $4, now(), now() FROM unnest($1::uuid[]) AS id
+        SELECT id, $2, $2, 1, 1, 'webhook', ($3::text[])[place], 'completed', 0, $4, now(), now()
+        FROM unnest($1::uuid[]) WITH ORDINALITY AS run (id, place)
     )
     INSERT INTO bench_steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status, output)
     SELECT id, $2, number, 0, now(), 1, 'n' || number, '-', 'success', '{"text":"Hello ada!"}'
@@ -43,8 +47,18 @@ _COMMIT = """
 """
 
 
-async def rows(system: System, *, steps: int, payload: bytes, seconds: float = 1.5) -> tuple[float, float]:
+def stored(body: bytes) -> str:
+    """What a run has as its payload that a webhook with this body started."""
+    headers = f'{{"host":"127.0.0.1:40000","content-type":"application/json","content-length":"{len(body)}"}}'
+    return (
+        f'{{"webhook_payload":{body.decode()},"headers":{headers},"query":{{}},"method":"POST",'
+        '"received_at":"2026-01-01T00:00:00.000000Z"}'
+    )
+
+
+async def rows(system: System, *, steps: int, payload: str, seconds: float = 1.0) -> tuple[float, float]:
     """Runs with their steps written by bare asyncpg: per second, and the bytes of WAL of one."""
+    batch = max(1, min(_BATCH, _CHARACTERS // len(payload)))
     database = system.database
     await database.execute(_TABLES)
     statement = await database.prepare(_ROWS)
@@ -53,9 +67,9 @@ async def rows(system: System, *, steps: int, payload: bytes, seconds: float = 1
     began = time.perf_counter()
     written = 0
     while time.perf_counter() - began < seconds:
-        ids = [mint.uuid() for _ in range(_BATCH)]
-        await statement.fetch(ids, workspace, payload.decode(), steps)
-        written += _BATCH
+        ids = [mint.uuid() for _ in range(batch)]
+        await statement.fetch(ids, workspace, [payload] * batch, steps)
+        written += batch
     spent = time.perf_counter() - began
     after = await database.fetchval("SELECT /* bench */ pg_current_wal_insert_lsn() - '0/0'")
     await database.execute("TRUNCATE bench_runs, bench_steps")
@@ -75,17 +89,25 @@ async def commit(system: System, times: int = 100) -> float:
     return median(taken)
 
 
-async def accepting(*, rate: float | None = None, connections: int = 64, seconds: float = 1.5) -> Loaded:
-    """What the load generator gets from aiohttp that answers 202 and does nothing."""
+async def accepting(
+    *, rate: float | None = None, connections: int = 64, seconds: float = 1.0, body: bytes = b"{}"
+) -> Loaded:
+    """What the load generator gets from aiohttp that reads a body, answers 202 and does nothing."""
     server = Server("accepting")
     try:
-        wanted = Load(port=server.port, path="/", body=b"{}", connections=connections, seconds=seconds, rate=rate)
+        wanted = Load(port=server.port, path="/", body=body, connections=connections, seconds=seconds, rate=rate)
         return await load.run(wanted)
     finally:
         server.stop()
 
 
-async def calls(system: System, at_once: int = 200, seconds: float = 1.5) -> float:
+async def accepted(body: bytes, seconds: float = 1.0) -> float:
+    """Such answers per second to 64 connections, each of which sends its next request when it has its answer."""
+    bare = await accepting(body=body, seconds=seconds)
+    return len(bare.samples) / (max(sample.started for sample in bare.samples) - bare.began)
+
+
+async def calls(system: System, at_once: int = 200, seconds: float = 1.0) -> float:
     """Calls of the receiver per second by a bare aiohttp client."""
     deadline = time.perf_counter() + seconds
     done = 0

@@ -40,7 +40,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(NamedTuple):
-    """One request: the id of its run, unix time at its start, seconds until its answer."""
+    """One request: the id of its run, unix time at its start, seconds until its answer.
+
+    It starts when it is handed to its socket or, at a fixed rate, when it is due.
+    """
 
     run_id: str
     started: float

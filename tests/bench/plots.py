@@ -1,4 +1,4 @@
-"""`make bench-plots`: what build/ holds of benchmarks, drawn for the documentation without measuring again.
+"""`make bench-plots`: what build/ holds of benchmarks, drawn and judged for the documentation without measuring again.
 
 Every picture is a light card that reads the same on a light and on a dark page.
 """
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from tests.bench import tables
+from tests.bench import tables, trends
 from tests.bench.report import Cost, Line, Part, read
 from tests.bench.tables import number
 
@@ -61,7 +61,7 @@ Panel = Callable[[Axes], None]
 
 @click.command()
 def main() -> None:
-    """Draw build/bench.json into docs/images/performance, and print its tables as Markdown."""
+    """Draw build/bench.json into docs/images/performance, and print its tables, and those of a soak, as Markdown."""
     report = read(ROOT / "build" / "bench.json")
     click.echo(tables.markdown(tables.rows_of(report)))
     for part in report.workloads:
@@ -72,7 +72,9 @@ def main() -> None:
     if (ROOT / "build" / "soak.json").exists():
         from tests.bench import soak_plot  # which draws in the style of this module
 
-        save(soak_plot.picture(soak_plot.read(ROOT / "build" / "soak.json")), "soak")
+        curves = soak_plot.read(ROOT / "build" / "soak.json")
+        click.echo(tables.markdown([trends.rows_of(trends.verdicts(curves))]))
+        save(soak_plot.picture(curves), "soak")
 
 
 def save(figure: Figure, name: str) -> None:

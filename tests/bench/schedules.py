@@ -33,7 +33,7 @@ async def storm(shared: System, options: Options) -> Measured:
             await timetable.load(system, model, options.schedules, due)
         parts = await _idle(system, options)
         await _fire(system, min(_WARM, due))
-        row_rate, _ = await floors.rows(system, steps=_STEPS, payload=b'{"scheduled_at":"2026-01-01T00:00:00.000000Z"}')
+        row_rate, _ = await floors.rows(system, steps=_STEPS, payload='{"scheduled_at":"2026-01-01T00:00:00.000000Z"}')
         before = await meters.begin(system)
         last = await _fire(system, due)
         spent = before.until(await meters.read(system, settled=False))

@@ -5,6 +5,7 @@ than it needs. Start times are taken on the clock that Postgres has too, so that
 """
 
 import asyncio
+import signal
 import sys
 import time
 from collections import deque
@@ -87,15 +88,20 @@ class Client:
         """How many requests wait for a connection."""
         return len(self._waiting)
 
-    def submit(self) -> bool:
-        """Send one more request now; False if all that were asked for are sent."""
+    def submit(self, due: float | None = None) -> bool:
+        """Send one more request now; False if all that were asked for are sent.
+
+        Args:
+            due: the moment by `time.perf_counter` at which its time began, if that is not now.
+        """
         if self._sent >= self._load.requests:
             return False
         self._sent += 1
+        started = time.perf_counter() if due is None else due
         if self._free:
-            self._free.popleft().send(self._request, time.perf_counter())
+            self._free.popleft().send(self._request, started)
         else:
-            self._waiting.append(time.perf_counter())
+            self._waiting.append(started)
         return True
 
     def answered(self, connection: _Connection, head: bytes, body: bytes) -> None:
@@ -162,17 +168,28 @@ async def _as_answers_come(client: Client, load: Load) -> None:
 
 
 async def _at_a_rate(client: Client, load: Load) -> None:
-    """On schedule, in ticks of a millisecond."""
+    """On schedule. A request's time begins when it is due, so what makes this process late is part of it.
+
+    The kernel's timer tells when that is: the loop's own timers know whole milliseconds alone.
+    """
     assert load.rate is not None
-    began = time.perf_counter()
-    sent = 0
-    wanted = min(load.requests, int(load.rate * (load.seconds or float("inf")))) if load.seconds else load.requests
-    while sent < wanted:
-        due = min(wanted, int((time.perf_counter() - began) * load.rate) + 1)
-        for _ in range(due - sent):
-            client.submit()
-        sent = due
-        await asyncio.sleep(max(0.0, began + sent / load.rate - time.perf_counter()))
+    wanted = min(load.requests, int(load.rate * load.seconds)) if load.seconds else load.requests
+    began, over = time.perf_counter(), asyncio.Event()
+    dues = deque(began + number / load.rate for number in range(wanted))
+
+    def send_what_is_due() -> None:
+        while dues and dues[0] <= time.perf_counter():
+            client.submit(dues.popleft())
+        if dues:
+            signal.setitimer(signal.ITIMER_REAL, max(1e-6, dues[0] - time.perf_counter()))
+        else:
+            over.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGALRM, send_what_is_due)
+    send_what_is_due()
+    await over.wait()
+    loop.remove_signal_handler(signal.SIGALRM)
 
 
 async def _in_flight(client: Client, load: Load) -> None:

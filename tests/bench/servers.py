@@ -1,7 +1,8 @@
 """Servers the workloads need, each a process of its own: `python -m tests.bench.servers receiver|waves|accepting`.
 
 ``receiver`` is what outbound calls reach: it answers 200 and costs as little as an asyncio server can. ``waves``
-answers likewise, 150 calls at a time, so that how many results share a commit is not up to how fast a machine is.
+answers likewise, 150 calls at a time, so that how many results share a commit is not up to how fast a machine is; calls
+of its path ``/alone`` are answered at once.
 ``accepting`` is a floor: aiohttp that answers 202 and does nothing.
 
 Each prints its port as one line and ends when its standard input does, so it never outlives whoever started it.
@@ -17,6 +18,9 @@ import uvloop
 from aiohttp import web
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n" + b'{"ok":true}'
+
+#: Answers a call, or sees to it that it is answered: where to write, and the head of its request.
+_Answer = Callable[[asyncio.WriteTransport, bytes], None]
 
 
 def split_message(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
@@ -36,7 +40,7 @@ def split_message(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 
 class _Receiver(asyncio.Protocol):
-    def __init__(self, answer: Callable[[asyncio.WriteTransport], None]) -> None:
+    def __init__(self, answer: _Answer) -> None:
         self._answer = answer
         self._buffer = b""
 
@@ -47,7 +51,7 @@ class _Receiver(asyncio.Protocol):
         self._buffer += data
         while (message := split_message(self._buffer)) is not None:
             self._buffer = message[2]
-            self._answer(self._transport)
+            self._answer(self._transport, message[0])
 
 
 class _Waves:
@@ -60,7 +64,10 @@ class _Waves:
         self._waiting: list[asyncio.WriteTransport] = []
         self._quiet: asyncio.TimerHandle | None = None
 
-    def call(self, transport: asyncio.WriteTransport) -> None:
+    def call(self, transport: asyncio.WriteTransport, head: bytes) -> None:
+        if head.startswith(b"POST /alone "):
+            transport.write(_ANSWER)
+            return
         self._waiting.append(transport)
         if self._quiet is not None:
             self._quiet.cancel()
@@ -75,14 +82,14 @@ class _Waves:
             transport.write(_ANSWER)
 
 
-async def _listening(answer: Callable[[asyncio.WriteTransport], None]) -> int:
+async def _listening(answer: _Answer) -> int:
     server = await asyncio.get_running_loop().create_server(lambda: _Receiver(answer), "127.0.0.1", 0, backlog=1024)
     port: int = server.sockets[0].getsockname()[1]
     return port
 
 
 async def _receiver() -> int:
-    return await _listening(lambda transport: transport.write(_ANSWER))
+    return await _listening(lambda transport, _: transport.write(_ANSWER))
 
 
 async def _waves() -> int:

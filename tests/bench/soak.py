@@ -1,6 +1,7 @@
 """`make soak`: workload 1 for as long as is asked, sampled all the while. Does anything grow that should not?
 
-Writes build/soak.json and build/soak.svg, and ends with status 1 if a curve that should be flat is not.
+Writes build/soak.json and build/soak.svg, and ends with status 1 if a curve that should be flat is not, or if not every
+run that was accepted has completed in the end.
 """
 
 import sys
@@ -57,23 +58,29 @@ async def _soak(folder: Path, seconds: float, every: float, samples: list[Sample
     """Send a load for so many seconds, and add a sample for each window.
 
     Raises:
-        RuntimeError: if a request was refused, or runs stopped ending.
+        RuntimeError: if a request was refused, runs stopped ending, or not all that were accepted have completed.
     """
     wanted = msgspec.structs.replace(LOAD, seconds=seconds, requests=sys.maxsize, window=every, keep=_KEEP)
     async with running(folder) as system:
         workflow = await prepare(system, graphs.condition_and_transform())
+        known = await system.ended(workflow)
         watch = await Watch.begin(system, every)
         async for window in load.windows(system.addressed(workflow, wanted)):
             sample = await watch.look(window)
             if sample:
                 samples.append(sample)
                 click.echo(_line(sample), err=True)
-        await system.ended(workflow)
+        ended = await system.ended(workflow)
+    completed = ended.completed - known.completed
+    if completed != watch.accepted:
+        raise RuntimeError(f"{watch.accepted} runs were accepted, {completed} have completed")
+    click.echo(f"{watch.accepted:,} runs were accepted, and all of them have completed", err=True)
 
 
 def _line(sample: Sample) -> str:
-    shown = ("runs/s", "accepted p99, ms", "completed p99, ms", "open_steps, MB")
-    return f"{sample['seconds']:6.0f} s  " + "  ".join(f"{name} {sample[name]:,.4g}" for name in shown)
+    shown = {"runs/s": "accepted/s", "open steps": "open steps", "accepted p99, ms": "accepted p99, ms",
+             "completed p99, ms": "completed p99, ms", "open_steps, MB": "open_steps, MB"}  # fmt: skip
+    return f"{sample['seconds']:6.0f} s  " + "  ".join(f"{text} {sample[name]:,.4g}" for name, text in shown.items())
 
 
 def _draw(curves: Curves, path: Path) -> None:

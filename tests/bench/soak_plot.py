@@ -13,7 +13,8 @@ from tests.bench.trends import Curves
 
 #: Title of a panel, and the curves in it.
 _PANELS: tuple[tuple[str, Callable[[str], bool]], ...] = (
-    ("runs accepted and completed per second", lambda name: name == "runs/s"),
+    ("runs accepted per second", lambda name: name == "runs/s"),
+    ("open steps: accepted and not yet completed", lambda name: name == "open steps"),
     ("99th percentiles, ms", lambda name: name.endswith("p99, ms")),
     ("resident memory, MB", lambda name: name.startswith("memory of ")),
     ("CPU of a run, us", lambda name: name == "CPU of a run, us"),
@@ -24,7 +25,6 @@ _PANELS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("pg_wal, MB", lambda name: name == "pg_wal, MB"),
     ("WAL per run, KB", lambda name: name == "WAL per run, KB"),
     ("broker, MB", lambda name: name == "broker, MB"),
-    ("open steps", lambda name: name == "open steps"),
 )
 _COLUMNS = 3
 

@@ -20,7 +20,7 @@ _SETTLED = 2.0
 
 async def idle(system: System, options: Options) -> Measured:
     """Workload 7: what waiting costs, and what a request finds that comes in meanwhile."""
-    single = await floors.accepting(rate=20.0, connections=1, seconds=2)
+    single = await floors.accepting(rate=20.0, connections=1, seconds=1.5)
     least = median(sample.seconds for sample in single.samples) + 2 * await floors.commit(system)
     workflow = await prepare(system, graphs.condition_and_transform())
     before, began = meters.cpu(system), time.monotonic()

@@ -21,7 +21,7 @@ _NAME = f"synchronous at {_RATE}/s"
 
 async def fixed_rate(system: System, options: Options) -> Measured:
     """A trigger, a condition and the text that answers."""
-    bare = await floors.accepting(rate=float(_RATE), connections=1, seconds=2)
+    bare = await floors.accepting(rate=float(_RATE), connections=1, seconds=1.5)
     least = median(sample.seconds for sample in bare.samples) + 2 * await floors.commit(system)
     workflow = await system.create(graphs.answering())
     await _send(system, workflow.id, _WARM)

@@ -9,7 +9,7 @@ from rich.table import Table
 from tests.bench.report import Line, Report
 
 #: Columns that hold words.
-_WORDS = {"figure", "unit", "met", "of one run", "part", "workload", "why", "peer", "durable"}
+_WORDS = {"figure", "unit", "met", "of one run", "part", "workload", "why", "peer", "durable", "curve", "verdict"}
 _COUNTS = {
     "statements": "statements",
     "commits": "commits",

@@ -35,6 +35,16 @@ def test_throughput_may_rise_and_not_fall() -> None:
     assert _judged("runs/s", falling[::-1]) == FLAT
 
 
+def test_a_backlog_is_judged_by_what_is_accepted_in_a_second() -> None:
+    """Few open steps may become half as many more, up and down; not so many that a run waits 0.06 s longer."""
+    few = [100.0 + 80 * (number % 3) + 50 * moment / 1800 for number, moment in enumerate(_SECONDS)]
+    many = [value + 240 * moment / 600 for value, moment in zip(few, _SECONDS, strict=True)]
+    for open_steps, verdict in ((few, FLAT), (many, WORSE), (many[::-1], FLAT)):
+        curves = {"seconds": _SECONDS, "runs/s": [4000.0] * len(_SECONDS), "open steps": open_steps}
+        judged = {one.name: one for one in trends.verdicts(curves)}
+        assert judged["open steps, by runs/s"].verdict == verdict
+
+
 def test_what_fills_at_first_is_not_judged() -> None:
     """A curve that rises for ten minutes of thirty and then stays is flat."""
     assert _judged("pg_wal, MB", [min(2000.0, moment * 4) for moment in _SECONDS]) == FLAT

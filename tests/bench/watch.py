@@ -31,13 +31,16 @@ class Watch:
 
     Args:
         every: seconds of a window.
+
+    Attributes:
+        accepted: how many runs, in all windows.
     """
 
     def __init__(self, system: System, every: float) -> None:
         self._system = system
         self._every = every
         self._windows = 0
-        self._runs = 0
+        self.accepted = 0
         self._last: Loaded | None = None
         self._written = 0.0
         self._cpu = 0.0
@@ -56,7 +59,8 @@ class Watch:
     async def look(self, window: Loaded) -> Sample:
         """What the window came to; nothing for the first one, and for what is left behind the last.
 
-        Runs are followed from the window before, so that they have had the time to end.
+        ``runs/s`` are runs that were accepted; that they complete as fast shows in ``open steps``, which then stay as
+        they are. Runs are followed from the window before, so that they have had the time to end.
 
         Raises:
             RuntimeError: if a request was refused.
@@ -65,14 +69,14 @@ class Watch:
             raise RuntimeError(f"{window.refused} requests were refused")
         last, self._last = self._last, window
         self._windows += 1
-        self._runs += window.accepted
+        self.accepted += window.accepted
         sizes = await self._sizes()
         taken = {
             "seconds": self._windows * self._every,
             "runs/s": window.accepted / self._every,
             **{f"memory of {name}, MB": size for name, size in meters.memory(self._system).items()},
             **sizes,
-            "bytes per run": 1e6 * (_history(sizes) - self._empty) / max(1, self._runs),
+            "bytes per run": 1e6 * (_history(sizes) - self._empty) / max(1, self.accepted),
             **await self._server(max(1, window.accepted)),
             "CPU of a run, us": 1e6 * self._spent(max(1, window.accepted)),
             "broker, MB": (await self._system.broker.info("memory"))["used_memory"] / 1e6,
