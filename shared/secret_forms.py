@@ -43,6 +43,7 @@ def forms(secret: str, *, twice: bool = True) -> frozenset[str]:
         secret: at least `LEAST` characters.
         twice: whether forms of forms count.
     """
+    secret = str(secret)  # what filters give may be of a kind that encoders refuse
     trimmed = {secret, secret.strip()}
     plain = trimmed.union(*map(_misread, trimmed))
     found = plain.union(*map(_coded, plain))

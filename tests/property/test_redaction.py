@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shared.redaction import BLANK, Redactor
 from shared.secret_forms import LEAST, forms
+from shared.templates.values import JsonText
 from tests.searching import found
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -201,7 +202,7 @@ def test_many_secrets_cost_little_for_each_text() -> None:
 
 def test_what_templates_made_of_secrets_is_blanked() -> None:
     """In its plain codings."""
-    redactor = Redactor(["a secret of mine"], ["A SECRET OF MINE"])
+    redactor = Redactor(["a secret of mine"], [JsonText("A SECRET OF MINE")])
     assert redactor.text("A SECRET OF MINE, " + _b64(b"A SECRET OF MINE")) == f"{BLANK}, {BLANK}"
 
 

@@ -250,7 +250,7 @@ def test_too_much_is_refused() -> None:
     values = [f"value {number}" for number in range(20_000)]
     began = time.process_time()
     with pytest.raises(StepFailedError, match="processor time") as caught:
-        kept(["x" * 50] * 10_000, *[{"operator": "not_in", "value": values}] * 100)
+        kept(["x" * 50] * 10_000, *[{"operator": "not_in", "value": values}] * 25)
     assert caught.value.code == "too_much_work"
     assert time.process_time() - began < 5
 

@@ -171,7 +171,7 @@ def test_limits(source: str) -> None:
     ("source", "size"),
     [
         ("{{ big | replace: 'y', 'z' | size }}", "900000"),
-        ("{{ big | regex_replace: 'y{90}', '123456789' | size }}", "90000"),
+        ("{{ big | regex_replace: 'y{30}', '123456789' | size }}", "270000"),
         ("{{ big | regex_replace: '^y', 'zzzzz' | size }}", "900004"),
         ("{{ small | regex_replace: '(y+)', '[\\1]' | size }}", "400002"),
     ],
