@@ -59,9 +59,9 @@ async def begin(connection: Connection, call: Call, authorization_id: UUID, conf
         "state": state,
         "code_challenge": challenge_of(verifier),
         "code_challenge_method": "S256",
-        "audience": config.audience,
     }
-    return consent_url(config.authorize_url, {**config.parameters, **parameters})
+    audience = {} if config.audience is None else {"audience": config.audience}  # else it may be among the parameters
+    return consent_url(config.authorize_url, {**config.parameters, **parameters, **audience})
 
 
 async def complete(call: Call, returned: Returned) -> None:

@@ -1,7 +1,6 @@
 """``/workflows/vault``: secrets that workflows use, and API keys."""
 
 from typing import Annotated, Final
-from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
@@ -13,6 +12,7 @@ from api.answers import Answer, json_answer
 from api.bodies import read_definition
 from api.call import Call, found
 from api.moments import stamp, stamp_or_none
+from api.paging import next_page
 from api.queries import read_cursor, read_query
 from api.routing import Routes
 from api.vault_fields import NewVaultItem, VaultItem, VaultItemChange
@@ -48,7 +48,7 @@ async def list_vault_items(call: Call) -> web.Response:
     async with call.reading() as connection:
         rows = await vault.list_all(connection, call.workspace_id, before, limit and limit + 1)
     shown = [_object(row) for row in (rows if limit is None else rows[:limit])]
-    headers = {"Link": _next_link(call, shown[-1].id, limit)} if len(rows) > len(shown) and limit else {}
+    headers = next_page(call, shown[-1].id, limit=str(limit)) if len(rows) > len(shown) and limit else {}
     return json_answer(200, shown, headers=headers).response()
 
 
@@ -131,8 +131,3 @@ def _object(row: ItemRow, key: str | UnsetType = UNSET) -> VaultItem:
         used_by=[encode(Prefix.WORKFLOW, workflow_id) for workflow_id in row.used_by],
         secret=key,
     )
-
-
-def _next_link(call: Call, cursor: str, limit: int) -> str:
-    query = {**call.request.query, "limit": str(limit), "cursor": cursor}
-    return f'<{call.services.config.public_url}{call.request.path}?{urlencode(query)}>; rel="next"'

@@ -254,6 +254,9 @@ async def test_the_url_of_a_consent(api: ApiClient) -> None:
         "audience": "https://api.example.com",
     }
     assert "authorization_url" not in (await api.call("GET", PATH)).json[0]
+    without = {**config, "parameters": {"audience": "theirs"}, "audience": None}
+    made = (await make(api, "oauth2_authorization_code", without)).json
+    assert parse_qs(urlsplit(made["authorization_url"]).query)["audience"] == ["theirs"]
 
 
 @pytest.mark.parametrize("auth", ["basic", "post", "none"])
