@@ -1,10 +1,10 @@
 """``make bench-budget``: where the microseconds of a run go, process by process, in workloads 1, 3, 4 and 12.
 
-The load of each runs twice: as it is, for what each process uses, and with py-spy at the Python processes, for
-where. A sample belongs to the part of the innermost of its frames that is of one; parts are scaled to what the process
-used without the sampler. Of PostgreSQL the time of its statements is told beside its processor time, of Valkey that of
-its commands. Writes build/budget.json and prints tables. Needs the right to trace processes (root, or
-``kernel.yama.ptrace_scope = 0``).
+The load of each runs twice: as it is, for what each process uses, and with py-spy at the Python processes, for where:
+threads are looked at while they hold the interpreter, and each sample belongs to the part of the innermost of its
+frames that is of one. Parts are scaled to what the process used without the sampler. Of PostgreSQL the time of its
+statements is told beside its processor time, of Valkey that of its commands. Writes build/budget.json and prints
+tables. Needs the right to trace processes (root, or ``kernel.yama.ptrace_scope = 0``).
 """
 
 import asyncio
@@ -160,7 +160,7 @@ def _parts(folder: Path, used: Mapping[str, float]) -> dict[str, dict[str, float
 
 async def _sampler(folder: Path, name: str, pid: int, seconds: float) -> asyncio.subprocess.Process:
     spy = str(Path(sys.executable).with_name("py-spy"))
-    what = ["record", "--nonblocking", "--full-filenames", "--format", "raw", "--rate", str(_RATE)]
+    what = ["record", "--gil", "--nonblocking", "--full-filenames", "--format", "raw", "--rate", str(_RATE)]
     where = ["--duration", f"{seconds:.0f}", "--output", str(folder / f"{name}.raw"), "--pid", str(pid)]
     nothing = asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(spy, *what, *where, stdout=nothing, stderr=nothing)
