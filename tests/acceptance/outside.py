@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -28,8 +29,9 @@ class Call:
     def pid(self, among: list[int]) -> int:
         """Which of these processes made the call: the one that owns the other end of its connection."""
         for pid in among:
-            if any(c.laddr.port == self.port for c in psutil.Process(pid).net_connections("tcp")):
-                return pid
+            with suppress(psutil.NoSuchProcess):  # another worker that has just ended
+                if any(c.laddr.port == self.port for c in psutil.Process(pid).net_connections("tcp")):
+                    return pid
         raise AssertionError(f"no process of {among} has a connection from port {self.port}")
 
 

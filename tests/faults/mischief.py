@@ -75,7 +75,8 @@ class Mischief:
             return
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         for process in processes:
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
         await asyncio.sleep(seconds)
         for process in processes:
             with suppress(psutil.NoSuchProcess):

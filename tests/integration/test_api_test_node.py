@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -351,11 +352,20 @@ async def test_what_is_too_many_is_told_to_come_back(api: ApiClient, monkeypatch
     assert (await send("acme")).status == 200
 
 
+def tries() -> list[psutil.Process]:
+    """The processes that carry out tests, or start such."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it is ending, and has no command line any more
+            if "shared.apart.isolated" in child.cmdline():
+                found.append(child)
+    return found
+
+
 async def test_what_starts_tests_rests_and_ends(make_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process behind tests is there while they come, gone after a while without, and back with the next."""
     monkeypatch.setattr(node_tests, "_IDLE", 0.05)
     api = await make_api()
-    children = lambda: [c for c in psutil.Process().children() if "shared.apart.isolated" in c.cmdline()]  # noqa: E731
     for _ in range(2):
         assert (await tried(api, "text_transform", template="x"))["output"] == {"text": "x"}
-        await eventually(lambda: not children())
+        await eventually(lambda: not tries())
