@@ -23,6 +23,7 @@ from deploy.embedded import Postgres, Server, Valkey
 from deploy.ports import Ports
 from shared.migrate import migrate
 from tests.running import Starter, Up, until
+from tests.scratch import scratch
 
 _TEMPLATE = "edgewise_template"
 _PASSWORD = "onlyfortests"
@@ -49,9 +50,16 @@ def ports() -> Iterator[Ports]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterator[Postgres]:
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the servers below."""
+    with scratch(tmp_path_factory.mktemp("servers")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres(room: Path, ports: Ports) -> Iterator[Postgres]:
     """A PostgreSQL server; it gives up durability for speed."""
-    server = Postgres(tmp_path_factory.mktemp("postgres"), ports.any(), _PASSWORD, durable=False)
+    server = Postgres(_folder(room / "postgres"), ports.any(), _PASSWORD, durable=False)
     with _running(server):
         yield server
 
@@ -63,9 +71,9 @@ def templates() -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterator[Valkey]:
+def valkey(room: Path, ports: Ports) -> Iterator[Valkey]:
     """A Valkey server."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"), ports.any(), _PASSWORD)
+    server = Valkey(_folder(room / "valkey"), ports.any(), _PASSWORD)
     with _running(server):
         yield server
 
@@ -126,6 +134,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     finally:
         one.kill()
         until(lambda: not one.members())
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 @contextmanager
