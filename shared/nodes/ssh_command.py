@@ -27,7 +27,8 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         host_key: what the host must prove to have: its public key as in ``/etc/ssh/ssh_host_ed25519_key.pub``, or that
             key's fingerprint (``SHA256:...``); one a line, any of them will do.
-        private_key: in OpenSSH's or PEM's form; ``passphrase`` opens it. One of it and ``password`` is needed.
+        private_key: in OpenSSH's or PEM's form, at most 16 KiB; ``passphrase`` opens it (at most 256 rounds of bcrypt,
+            1,000,000 iterations of others). One of it and ``password`` is needed.
         command: a list of arguments, each of which arrives as it is, whatever it holds; or a constant text for the
             host's shell, which takes no template. Pipes and values go together as ``["sh", "-c", "echo $1 | wc", "sh",
             "{{ n1.word }}"]``.

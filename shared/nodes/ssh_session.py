@@ -3,6 +3,7 @@
 import asyncio
 import re
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 from shared.egress.interface import Pinned
 from shared.egress.pinned import open_socket, shown
 from shared.errors import StepFailedError
+from shared.nodes.ssh_keys import private_key
+from shared.nodes.threads import in_thread
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -64,7 +67,7 @@ async def ran(library: Any, place: Pinned, login: Login, command: str, *, text: 
         StepFailedError: ``invalid_data``, ``network_error``, ``host_key_refused``, ``login_refused``, ``ssh_failed`` or
             ``output_too_large``.
     """
-    options = _options(library, login)
+    options = await _options(library, login)
     try:
         connection = await _connected(library, place, options)
         try:
@@ -83,20 +86,25 @@ async def ran(library: Any, place: Pinned, login: Login, command: str, *, text: 
         raise StepFailedError("ssh_failed", f"{place.host} will not do: {shown(str(error))}") from None
 
 
-def _options(library: Any, login: Login) -> Any:
-    """The options of a connection that uses nothing of the account the worker runs under: no files, agents, tickets."""
+async def _options(library: Any, login: Login) -> Any:
+    """The options of a connection that uses nothing of the account the worker runs under: no files, agents, tickets.
+
+    Nothing is compressed: a packet of a hostile host would unpack to a thousand times its size.
+    """
     lines = [line.strip() for line in login.host_key.splitlines() if line.strip()]
     if (fault := key_fault(login.host_key)) is not None:
         raise StepFailedError("invalid_data", f"data.host_key: {fault}")
     prints = frozenset(line for line in lines if _FINGERPRINT.fullmatch(line))
     try:
         trusted = [library.import_public_key(line) for line in lines if line not in prints]
-        keys = [library.import_private_key(login.private_key, login.passphrase)] if login.private_key else None
-    except (library.KeyImportError, library.KeyEncryptionError) as error:
-        raise StepFailedError("invalid_data", f"A key cannot be read: {shown(str(error))}") from None
+    except (library.KeyImportError, ValueError) as error:
+        raise StepFailedError("invalid_data", f"data.host_key: a key cannot be read: {shown(str(error))}") from None
+    given = login.private_key
+    keys = [await in_thread(partial(private_key, library, given, login.passphrase))] if given else None
     return library.SSHClientConnectionOptions(
         known_hosts=(trusted, [], []),
         server_host_key_algs="default" if prints else (),
+        compression_algs=("none",),
         client_factory=lambda: _client(library, prints),
         username=login.username,
         password=login.password,

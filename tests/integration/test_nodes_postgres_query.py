@@ -1,7 +1,8 @@
 """The Postgres node against a real server: parameters, caps, time, and what may not get through."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -214,6 +215,55 @@ async def test_a_flood_breaks_the_connection(server: dict[str, Any], egress: Egr
         "result_too_large",
         True,
     )
+
+
+@asynccontextmanager
+async def hostile(speak: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[Any]:
+    """A server that says what a test wants; the fields that lead a node to it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.read(4096)
+            await speak(reader, writer)
+            await reader.read()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield {"host": "127.0.0.1", "port": port, "user": "u", "password": "p", "database": "d", "tls": "off"}
+
+
+def authentication(kind: int, told: bytes) -> bytes:
+    """A message of the log-in."""
+    return b"R" + (8 + len(told)).to_bytes(4, "big") + kind.to_bytes(4, "big") + told
+
+
+async def test_a_server_does_not_say_for_how_long(egress: EgressClient) -> None:
+    """One that wants a password hashed for minutes, in which nothing else of the worker would run, is refused."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(authentication(10, b"SCRAM-SHA-256\0\0"))
+        nonce = (await reader.read(4096)).partition(b"r=")[2]
+        writer.write(authentication(11, b"r=%bserver,s=c2FsdHNhbHQ=,i=2000000000" % nonce))
+
+    async with hostile(speak) as server:
+        error = await failed("postgres_query", {**server, "query": "SELECT 1"}, step(egress))
+    assert error.code == "query_failed"
+    assert "2000000000 iterations" in error.message
+
+
+async def test_a_flood_before_the_log_in_breaks_the_connection(egress: EgressClient) -> None:
+    """What a server sends is counted from its first byte on: one announced as large fills no memory."""
+
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"N" + (1 << 30).to_bytes(4, "big"))
+        for _ in range(64):
+            writer.write(bytes(1 << 20))
+            await writer.drain()
+
+    async with hostile(speak) as server:
+        error = await failed("postgres_query", {**server, "query": "SELECT 1"}, step(egress))
+    assert error.code == "result_too_large"
 
 
 async def test_two_columns_of_one_name(server: dict[str, Any], egress: EgressClient) -> None:

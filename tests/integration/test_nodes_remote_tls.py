@@ -78,17 +78,20 @@ async def front(certificate: Path) -> AsyncIterator[Front]:
 
     async def start(kind: str, port: int) -> int:
         async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            ends = [writer]
             try:
                 if kind == "postgres_query":
                     assert await reader.readexactly(8) == ASK_FOR_TLS
                     writer.write(b"S")
                 await writer.start_tls(context)
                 back, to = await asyncio.open_connection("127.0.0.1", port)
+                ends.append(to)
                 await asyncio.gather(_pour(reader, to), _pour(back, writer))
             except (OSError, asyncio.IncompleteReadError):
                 pass  # the client did not like the certificate
             finally:
-                writer.close()
+                for each in ends:
+                    each.close()
 
         servers.append(await asyncio.start_server(on_connect, "127.0.0.1", 0))
         bound: int = servers[-1].sockets[0].getsockname()[1]
@@ -137,3 +140,13 @@ async def test_an_unknown_server(node: tuple[str, dict[str, Any]], egress: Egres
     error = await failed(kind, data, step(egress))
     assert (error.code, "certificate" in error.message) == ("network_error", True)
     assert (await call(kind, {**data, "tls": "require"}, step(egress))).output
+
+
+async def test_a_flood_under_tls(front: Front, postgres: Any, egress: EgressClient, trusted: Path) -> None:
+    """What a server sends is counted behind TLS as well."""
+    url = urlsplit(postgres.url_of("postgres"))
+    login = {"user": url.username, "password": url.password, "database": "postgres"}
+    place = {"host": NAME, "port": await front("postgres_query", url.port or 0)}
+    query = "SELECT repeat('x', 1000000) AS x FROM generate_series(1, 100)"
+    error = await failed("postgres_query", {**place, **login, "query": query}, step(egress))
+    assert error.code == "result_too_large"
