@@ -1,6 +1,8 @@
 """A client of the api in tests: tokens, sample workflows, and answers as plain values."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,3 +93,18 @@ def workflow(trigger: str = "manual_trigger", **changes: Any) -> dict[str, Any]:
         "edges": [{"id": "e1", "source": "n1", "target": "n2"}],
         **changes,
     }
+
+
+async def takes_hold(ask: Callable[[], Awaitable[Any]], wanted: Any, *, within: float = 1.0) -> None:
+    """Ask until the answer is the wanted one; what is asked so many seconds from now, or later, must have it.
+
+    The asking is held to the time and not the answer: how long that takes is the machine's affair.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time() + within
+    while True:
+        is_due = loop.time() >= due
+        answer = await ask()
+        if answer == wanted:
+            return
+        assert not is_due, (answer, wanted)
