@@ -21,10 +21,12 @@ async def test_cancel_aborts_what_is_in_flight(desk: Desk) -> None:
     desk.gates.shut("a")
     run = await desk.execute(await desk.flow("t>a a>b"))
     await eventually(lambda: _taken(desk, "a"))
-    answer = await desk.api.call("POST", f"/workflows/runs/{run}/cancel")
-    assert (answer.status, answer.json["id"], answer.json["status"]) == (202, run, "running")
-    again = await desk.api.call("POST", f"/workflows/runs/{run}/cancel", {})
-    assert again.status == 202
+    async with desk.database.transaction():
+        await desk.database.execute("SELECT FROM incarnations FOR UPDATE")  # so that no heartbeat comes between
+        answer = await desk.api.call("POST", f"/workflows/runs/{run}/cancel")
+        assert (answer.status, answer.json["id"], answer.json["status"]) == (202, run, "running")
+        again = await desk.api.call("POST", f"/workflows/runs/{run}/cancel", {})
+        assert again.status == 202
     ended = await desk.ends(run, "cancelled")
     assert ended["completed_at"] is not None
     assert (desk.gates.cancelled["a"], desk.gates.calls["b"]) == (1, 0)

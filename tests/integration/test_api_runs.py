@@ -315,6 +315,7 @@ async def test_a_full_backlog_is_429(make_api: Any) -> None:
     path = f"/workflows/{made['id']}/execute"
     for _ in range(2):
         assert (await api.call("POST", path)).status == 202
+        await _backlog_looked(api)  # the first trigger's look has not found the second
     moment[0] += 1.0
     assert (await api.call("POST", path)).status == 202  # starts the look that finds it full
     await _backlog_looked(api)
