@@ -24,11 +24,12 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 async def test_steps_of_a_silent_worker_come_back_once(database, database_url, broker_url):
     """Two schedulers give each step back once, unsent and to be claimed, with the crash counted; the worker is dead."""
     flow = await add_workflow(database)
-    silent, alive = await add_incarnation(database, silent=LEASE + 1), await add_incarnation(database, silent=LEASE - 1)
+    silent = await add_incarnation(database, silent=LEASE + 1)
     lost = [await add_run(database, flow, running(silent, sends=4), {"sends": 2}) for _ in range(20)]
-    kept = await add_run(database, flow, running(alive))
     before = RESCUED._value.get()
     async with pair(database_url, broker_url) as (one, two):
+        alive = await add_incarnation(database, silent=LEASE - 1)  # last, since it has a second left
+        kept = await add_run(database, flow, running(alive))
         await asyncio.gather(one.rescue.work(), two.rescue.work())
         assert RESCUED._value.get() - before == 20
         rows = await database.fetch(

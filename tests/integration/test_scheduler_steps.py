@@ -144,10 +144,10 @@ async def test_priorities_come_first_to_last(database, database_url, broker_url)
 async def test_a_lost_message_is_sent_again_once_and_claimed_first(database, database_url, broker_url):
     """What was sent more than five seconds ago is sent again by one of two schedulers, then left alone for ten."""
     flow = await add_workflow(database)
-    lost = await add_run(database, flow, {"sent_at": await ago(database, 6), "sends": 1, "claim_first": False})
-    await add_run(database, flow, {"sent_at": await ago(database, 4), "sends": 1})
     async with pair(database_url, broker_url) as (one, two):
         mark_epoch(broker_url)
+        lost = await add_run(database, flow, {"sent_at": await ago(database, 6), "sends": 1, "claim_first": False})
+        await add_run(database, flow, {"sent_at": await ago(database, 4), "sends": 1})  # last: it has a second left
         await asyncio.gather(one.steps.resend(), two.steps.resend())
         bells = one.heard.bells + two.heard.bells
         assert bells == [("normal-next", Reference(lost, "n0", "-", claim=True))]
@@ -159,10 +159,10 @@ async def test_a_lost_message_is_sent_again_once_and_claimed_first(database, dat
 async def test_back_off_doubles_up_to_five_minutes(database, database_url, broker_url, sends, seconds):
     """A step that has been sent often is sent again ever later, and never later than five minutes."""
     flow = await add_workflow(database)
-    await add_run(database, flow, {"sent_at": await ago(database, seconds - 1), "sends": sends})
-    due = await add_run(database, flow, {"sent_at": await ago(database, seconds + 1), "sends": sends})
     async with pair(database_url, broker_url) as (one, _):
         mark_epoch(broker_url)
+        due = await add_run(database, flow, {"sent_at": await ago(database, seconds + 1), "sends": sends})
+        await add_run(database, flow, {"sent_at": await ago(database, seconds - 1), "sends": sends})  # it has a second
         await one.steps.resend()
         assert one.heard.steps() == [(due, "n0")]
 
