@@ -233,6 +233,8 @@ async def test_a_batch_that_payloads_filled_is_followed_at_once(database_url, da
     """Behind a crowd of small ones a larger batch may form; sixteen of 270 KB are as many as go into one."""
     flow = await workflow(database, *graph("t>a"))
     distances, sleep = [], asyncio.sleep
+    took = [0.0]
+    monkeypatch.setattr("shared.batcher.monotonic", lambda: took[0])  # which stands still but for what a batch takes
 
     def pause(seconds):
         if 0 < seconds <= _LONGEST_PAUSE:
@@ -240,6 +242,13 @@ async def test_a_batch_that_payloads_filled_is_followed_at_once(database_url, da
         return sleep(seconds)
 
     async with Office(database_url) as desk:
+        flush = desk.ingest._batcher._flush
+
+        async def timed(*batch):
+            took[0] += _LONGEST_PAUSE / 2
+            return await flush(*batch)
+
+        desk.ingest._batcher._flush = timed
         monkeypatch.setattr(asyncio, "sleep", pause)
         crowd = [asyncio.create_task(desk.accept(flow, f'"{"x" * size}"')) for _ in range(16)]
         await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED)

@@ -173,7 +173,7 @@ async def test_a_thread_that_takes_too_long() -> None:
     error = await failed("python_function", stuck, step(timeout=0.1))
     assert (error.code, error.category) == ("timeout", "timeout")
     module = sys.modules["operator_functions"]
-    assert module.running == ["a"]
+    await eventually(lambda: module.running == ["a"])
     module.gate.set()
     await eventually(lambda: module.running == [])
 
