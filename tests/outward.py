@@ -89,12 +89,18 @@ def certified(name: str, folder: Path) -> ssl.SSLContext:
     return context
 
 
+#: What is bound and does not listen: the kernel gives its port to nobody who asks for any, and refuses who connects.
+_held: list[socket.socket] = []
+
+
 def closed_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
+    """A port that nothing listens on for as long as this process lives, but what a test itself lets listen there."""
+    held = socket.socket()
+    _held.append(held)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    return port
 
 
 @asynccontextmanager

@@ -91,10 +91,12 @@ class Proxy:
             await back.drain()
 
     async def _answers(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
+        end = b""  # of what was lost before: the mark may come in two reads
         while data := await there.read(1 << 20):
             if losing.is_set():
-                if _READY in data:
+                if _READY in end + data:
                     return
+                end = (end + data)[1 - len(_READY) :]
                 continue
             writer.write(data)
             await writer.drain()

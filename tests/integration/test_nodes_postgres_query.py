@@ -13,6 +13,7 @@ from shared.egress.client import EgressClient
 from shared.nodes.postgres_query import PostgresQuery
 from tests.engine import eventually
 from tests.outbound import call, failed, faults, outbound, step
+from tests.outward import closed_port
 
 SLEEP = "SELECT pg_sleep(60)"
 ACTIVE = "SELECT 1 AS n FROM pg_stat_activity WHERE query = $1 AND state = 'active'"
@@ -323,9 +324,9 @@ async def test_nothing_comes_from_the_environment(
     assert (error.code, error.category) == ("query_failed", "error")
 
 
-async def test_nobody_listens(server: dict[str, Any], egress: EgressClient, unused_tcp_port: int) -> None:
+async def test_nobody_listens(server: dict[str, Any], egress: EgressClient) -> None:
     """A server that is away fails the step with the category network."""
-    error = await failed("postgres_query", {**server, "port": unused_tcp_port, "query": "SELECT 1"}, step(egress))
+    error = await failed("postgres_query", {**server, "port": closed_port(), "query": "SELECT 1"}, step(egress))
     assert (error.code, error.category) == ("network_error", "network")
 
 

@@ -11,6 +11,7 @@ from shared.egress.client import EgressClient
 from shared.nodes.redis_command import RedisCommand
 from shared.nodes.redis_commands import ALLOWED
 from tests.outbound import call, failed, faults, outbound, step
+from tests.outward import closed_port
 
 Serve = Callable[[bytes], Awaitable[dict[str, Any]]]
 HELLO = b"%1\r\n+proto\r\n:3\r\n"
@@ -250,9 +251,9 @@ async def test_a_silent_server(serve: Serve, egress: EgressClient) -> None:
     assert (error.code, error.category) == ("timeout", "timeout")
 
 
-async def test_nobody_listens(egress: EgressClient, unused_tcp_port: int) -> None:
+async def test_nobody_listens(egress: EgressClient) -> None:
     """A server that is away fails the step with the category network."""
-    data = {"host": "127.0.0.1", "port": unused_tcp_port, "command": "PING", "tls": "off"}
+    data = {"host": "127.0.0.1", "port": closed_port(), "command": "PING", "tls": "off"}
     assert (await failed("redis_command", data, step(egress))).category == "network"
 
 

@@ -100,7 +100,8 @@ async def test_deaths_after_a_good_life_are_not_counted_together(
     async with _kept(_python(tmp_path, "import signal; signal.pause()"), []) as (child, changed):
         for _ in range(3):
             changed.clear()
-            os.kill(child.pid or 0, signal.SIGKILL)
+            assert child.pid is not None  # 0 would mean ourselves
+            os.kill(child.pid, signal.SIGKILL)
             await asyncio.wait_for(changed.wait(), 10)
         assert child.deaths == 1
 
