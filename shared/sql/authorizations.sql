@@ -15,7 +15,8 @@ RETURNING created_at;
 -- name: list
 -- Authorizations of a workspace with the workflows that use them, newest first: those older than $2, at most $3.
 SELECT a.id, a.name, a.kind, a.provider, a.user_id, a.status, a.created_at,
-       ARRAY(SELECT w.id FROM workflows w WHERE w.authorization_id = a.id AND w.deleted_at IS NULL ORDER BY w.id) AS used_by
+       ARRAY(SELECT w.id FROM (SELECT id FROM workflows WHERE authorization_id = a.id AND deleted_at IS NULL OFFSET 0) AS w
+             ORDER BY w.id) AS used_by
 FROM authorizations a
 WHERE a.workspace_id = $1 AND ($2::uuid IS NULL OR a.id < $2)
 ORDER BY a.id DESC LIMIT $3;
@@ -23,7 +24,8 @@ ORDER BY a.id DESC LIMIT $3;
 -- name: lock
 -- An authorization, locked against everybody: no workflow begins to use it before the transaction ends.
 SELECT a.id, a.name, a.kind, a.provider, a.user_id, a.status, a.created_at,
-       ARRAY(SELECT w.id FROM workflows w WHERE w.authorization_id = a.id AND w.deleted_at IS NULL ORDER BY w.id) AS used_by
+       ARRAY(SELECT w.id FROM (SELECT id FROM workflows WHERE authorization_id = a.id AND deleted_at IS NULL OFFSET 0) AS w
+             ORDER BY w.id) AS used_by
 FROM authorizations a WHERE a.id = $1 AND a.workspace_id = $2
 FOR UPDATE OF a;
 
@@ -91,7 +93,7 @@ VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5));
 WITH taken AS (DELETE FROM authorization_logins WHERE state_hash = $1
                RETURNING workspace_id, authorization_id, verifier, expires_at)
 SELECT t.workspace_id, t.authorization_id, t.verifier, a.config, a.user_id, t.expires_at
-FROM taken t JOIN authorizations a ON a.id = t.authorization_id
+FROM taken t CROSS JOIN LATERAL (SELECT config, user_id FROM authorizations WHERE id = t.authorization_id OFFSET 0) AS a
 WHERE t.expires_at > now();
 
 -- name: return_login
@@ -103,6 +105,6 @@ ON CONFLICT DO NOTHING;
 
 -- name: forget_logins
 -- Remove consents that nobody gave in time, a few at once.
-DELETE FROM authorization_logins WHERE state_hash IN (
-    SELECT state_hash FROM authorization_logins WHERE expires_at <= now() ORDER BY expires_at LIMIT 100
-    FOR UPDATE SKIP LOCKED);
+DELETE FROM authorization_logins WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM authorization_logins WHERE expires_at <= now() ORDER BY expires_at LIMIT 100
+    FOR UPDATE SKIP LOCKED));

@@ -13,7 +13,8 @@ WHERE workspace_id = $1 AND trigger_component = $2 AND is_active AND deleted_at 
 
 -- name: callers
 -- The workflows that call one.
-SELECT w.id, w.name, w.trigger_component FROM workflow_calls c JOIN workflows w ON w.id = c.workflow_id
+SELECT w.id, w.name, w.trigger_component FROM workflow_calls c
+CROSS JOIN LATERAL (SELECT * FROM workflows WHERE id = c.workflow_id OFFSET 0) AS w
 WHERE c.callee_id = $1 AND w.deleted_at IS NULL ORDER BY w.name, w.id LIMIT 100;
 
 -- name: reached
@@ -21,10 +22,13 @@ WHERE c.callee_id = $1 AND w.deleted_at IS NULL ORDER BY w.name, w.id LIMIT 100;
 WITH RECURSIVE reached AS (
     SELECT unnest($1::uuid[]) AS id
     UNION
-    SELECT c.callee_id FROM reached r JOIN workflow_calls c ON c.workflow_id = r.id
+    SELECT c.callee_id FROM reached r
+    CROSS JOIN LATERAL (SELECT callee_id FROM workflow_calls WHERE workflow_id = r.id OFFSET 0) AS c
 )
-SELECT c.workflow_id, c.callee_id FROM reached r JOIN workflow_calls c ON c.workflow_id = r.id
-JOIN workflows w ON w.id = c.workflow_id WHERE w.deleted_at IS NULL ORDER BY 1, 2;
+SELECT r.id AS workflow_id, c.callee_id FROM reached r
+CROSS JOIN LATERAL (SELECT callee_id FROM workflow_calls WHERE workflow_id = r.id OFFSET 0) AS c
+CROSS JOIN LATERAL (SELECT deleted_at FROM workflows WHERE id = r.id OFFSET 0) AS w
+WHERE w.deleted_at IS NULL ORDER BY 1, 2;
 
 -- name: names
 -- The names of workflows.
@@ -54,7 +58,8 @@ DELETE FROM input_schemas WHERE workflow_id = $1;
 
 -- name: input_schemas
 -- What the current versions of some workflows ask of their context, as far as they begin with a `workflow_trigger`.
-SELECT s.workflow_id, s.schema FROM input_schemas s JOIN workflows w ON w.id = s.workflow_id
+SELECT s.workflow_id, s.schema FROM input_schemas s
+CROSS JOIN LATERAL (SELECT trigger_component FROM workflows WHERE id = s.workflow_id OFFSET 0) AS w
 WHERE s.workflow_id = ANY ($1::uuid[]) AND w.trigger_component = 'workflow_trigger';
 
 -- name: refuse

@@ -3,10 +3,10 @@
 WITH RECURSIVE tree AS (
     SELECT id FROM unnest($1::uuid[]) AS x (id)
     UNION
-    SELECT o.child_run_id FROM tree t CROSS JOIN LATERAL (
-        SELECT child_run_id FROM open_steps
-        WHERE run_id = t.id AND status = 'waiting' AND child_run_id IS NOT NULL OFFSET 0) AS o
-    WHERE $2::boolean
+    SELECT o.awaited FROM tree t CROSS JOIN LATERAL (
+        SELECT CASE WHEN status = 'waiting' THEN child_run_id END AS awaited FROM open_steps
+        WHERE run_id = t.id OFFSET 0) AS o
+    WHERE $2::boolean AND o.awaited IS NOT NULL
 )
 SELECT t.id, r.caller FROM tree t CROSS JOIN LATERAL (
     SELECT CASE WHEN parent_waits THEN parent_run_id END AS caller FROM runs WHERE id = t.id OFFSET 0) AS r;
@@ -29,19 +29,20 @@ WITH ending AS MATERIALIZED (
       AND ($4::boolean OR outcome IS NOT NULL)
 ), locked AS MATERIALIZED (
     SELECT o.run_id, o.node_id, o.item, o.status, o.incarnation_id, coalesce(o.started_at, now()) AS started_at
-    FROM ending e JOIN open_steps o ON o.run_id = e.id
+    FROM ending e JOIN open_steps o ON o.run_id = e.id AND o.run_id = ANY ($1::uuid[])
     ORDER BY o.run_id, o.node_id, o.item FOR UPDATE OF o
 ), judged AS MATERIALIZED (
-    SELECT l.*, l.status = 'running'
-                AND EXISTS (SELECT 1 FROM incarnations i WHERE i.id = l.incarnation_id AND i.dead_at IS NULL) AS in_flight
+    SELECT l.*, l.status = 'running' AND coalesce(
+               (SELECT i.dead_at IS NULL FROM incarnations i WHERE i.id = l.incarnation_id), false) AS in_flight
     FROM locked l
 ), removed AS (
     DELETE FROM open_steps o USING judged j
-    WHERE o.run_id = j.run_id AND o.node_id = j.node_id AND o.item = j.item AND NOT j.in_flight
+    WHERE o.run_id = ANY (ARRAY[j.run_id]) AND o.node_id = j.node_id AND o.item = j.item AND NOT j.in_flight
     RETURNING o.run_id, o.node_id, o.item, o.attempt, o.wake, j.started_at
 ), stopped AS (
     UPDATE open_steps o SET stop = true FROM judged j
-    WHERE $4::boolean AND o.run_id = j.run_id AND o.node_id = j.node_id AND o.item = j.item AND j.in_flight AND NOT o.stop
+    WHERE $4::boolean AND o.run_id = ANY (ARRAY[j.run_id]) AND o.node_id = j.node_id AND o.item = j.item AND j.in_flight
+      AND NOT o.stop
 ), recorded AS (
     INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status)
     SELECT c.run_id, e.workspace_id,
@@ -82,4 +83,4 @@ CROSS JOIN LATERAL run_ended(x.id) AS o;
 -- Leaves steps to the next top-up, since nobody here sends messages.
 UPDATE open_steps o SET sent_at = NULL, sends = 0
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS x (run_id, node_id, item)
-WHERE o.run_id = x.run_id AND o.node_id = x.node_id AND o.item = x.item AND o.status = 'ready';
+WHERE o.run_id = ANY (ARRAY[x.run_id]) AND o.node_id = x.node_id AND o.item = x.item AND o.status = 'ready';

@@ -37,15 +37,15 @@ UNION ALL
 -- name: refused
 -- One request that made no run.
 SELECT d.id, d.run_id, d.status, d.outcome, d.code, d.request, d.whole, d.workflow_id FROM deliveries d
-JOIN workflows w ON w.id = d.workflow_id AND w.deleted_at IS NULL
-WHERE d.id = $2 AND d.workspace_id = $1;
+CROSS JOIN LATERAL (SELECT deleted_at FROM workflows WHERE id = d.workflow_id OFFSET 0) AS w
+WHERE d.id = $2 AND d.workspace_id = $1 AND w.deleted_at IS NULL;
 
 -- name: accepted
 -- One request that made a run, by the run's id.
 SELECT r.id, r.id AS run_id, 202::smallint AS status, 'accepted' AS outcome, NULL AS code, r.trigger_payload AS request,
        true AS whole, r.workflow_id
-FROM runs r JOIN workflows w ON w.id = r.workflow_id AND w.deleted_at IS NULL
-WHERE r.id = $2 AND r.workspace_id = $1 AND r.trigger_type = 'webhook' AND r.started_by IS NULL AND r.rerun_of IS NULL;
+FROM runs r CROSS JOIN LATERAL (SELECT deleted_at FROM workflows WHERE id = r.workflow_id OFFSET 0) AS w
+WHERE r.id = $2 AND r.workspace_id = $1 AND w.deleted_at IS NULL AND r.trigger_type = 'webhook' AND r.started_by IS NULL AND r.rerun_of IS NULL;
 
 -- name: to_replay
 -- What is to be replayed of a workflow ($1) with ids in ($2, $3), oldest first, $4 at most; $5 (null: any): outcomes. What

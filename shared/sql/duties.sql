@@ -33,7 +33,6 @@ SET status = 'ready', waits = NULL, sent_at = now(), sends = 1
 WHERE ctid = ANY (ARRAY(SELECT ctid FROM open_steps
                         WHERE status = 'waiting' AND due_at <= now() AND coalesce(waits = 'retry', claim_first)
                         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))
-  AND status = 'waiting'
 RETURNING run_id, node_id, item, true AS claim, priority, false AS new, false AS bulk, false AS ended;
 
 -- name: wake_timers
@@ -87,7 +86,7 @@ WITH RECURSIVE flows AS (
         LIMIT least(s.room, s.share)::bigint FOR UPDATE SKIP LOCKED) p
 ), marked AS (
     UPDATE open_steps SET sent_at = now(), sends = least(sends + 1, 32000)
-    WHERE ctid = ANY (ARRAY(SELECT tid FROM picked)) AND status = 'ready' AND sent_at IS NULL
+    WHERE ctid = ANY (ARRAY(SELECT tid FROM picked))
     RETURNING run_id, node_id, item, workflow_id, priority, sends, claim_first
 )
 SELECT m.run_id, m.node_id, m.item, m.claim_first OR m.sends > 1 AS claim, m.priority,
@@ -118,7 +117,6 @@ WITH crowding AS MATERIALIZED (
                      OR workflow_id NOT IN (SELECT c.workflow_id FROM crowding c))
                 AND sent_at < now() - least(300, 5 * power(2, least(greatest(sends - 1, 0), 8))) * interval '1 second'
               ORDER BY sent_at LIMIT $1 FOR UPDATE SKIP LOCKED))
-      AND status = 'ready'
     RETURNING run_id, node_id, item, workflow_id, priority
 )
 SELECT m.run_id, m.node_id, m.item, true AS claim, m.priority, false AS new,
@@ -131,8 +129,7 @@ FROM marked m;
 -- again. What is sent again is claimed first.
 UPDATE open_steps SET sent_at = NULL, sends = 0, claim_first = true
 WHERE ctid = ANY (ARRAY(SELECT ctid FROM open_steps WHERE status = 'ready' AND sent_at <= $1
-                        ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCKED))
-  AND status = 'ready';
+                        ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCKED));
 
 -- name: now
 -- Postgres's time, and since when this postmaster runs.
@@ -169,7 +166,6 @@ WITH RECURSIVE holders AS (
                     AND (SELECT r.outcome FROM runs r WHERE r.id = o.run_id) IS NULL
                   LIMIT $3 FOR UPDATE OF o SKIP LOCKED) p
               LIMIT $3))
-      AND status = 'running'
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM died) AS died, (SELECT count(*) FROM returned) AS returned,

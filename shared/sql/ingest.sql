@@ -15,7 +15,7 @@ WITH input AS (
 ), wanted AS (
     SELECT i.*, w.workspace_id, coalesce(i.own_version, w.version) AS version, w.priority,
            coalesce(i.own_trigger, w.trigger_node) AS trigger_node, w.limited
-    FROM input i JOIN workflows w ON w.id = i.workflow_id
+    FROM input i CROSS JOIN LATERAL (SELECT * FROM workflows WHERE id = i.workflow_id OFFSET 0) AS w
     WHERE w.is_active AND w.deleted_at IS NULL
       AND (i.token_hash IS NULL
            OR w.trigger_component = 'webhook_trigger'
@@ -59,7 +59,7 @@ WITH input AS (
 ), wanted AS (
     SELECT i.*, w.workspace_id, coalesce(i.own_version, w.version) AS version, w.priority,
            coalesce(i.own_trigger, w.trigger_node) AS trigger_node, w.limited
-    FROM input i JOIN workflows w ON w.id = i.workflow_id
+    FROM input i CROSS JOIN LATERAL (SELECT * FROM workflows WHERE id = i.workflow_id OFFSET 0) AS w
     WHERE w.is_active AND w.deleted_at IS NULL
       AND (i.token_hash IS NULL
            OR w.trigger_component = 'webhook_trigger'

@@ -31,7 +31,7 @@ WITH made AS (
                       open_steps, seq, slots, rerun_of, started_by)
     SELECT $1, r.workspace_id, r.workflow_id, r.version, w.priority, r.trigger_type, r.trigger_payload, $6, $7,
            $3, $4 + cardinality($5::text[]), CASE WHEN w.limited THEN -1 ELSE 0 END, r.id, $8
-    FROM runs r JOIN workflows w ON w.id = r.workflow_id
+    FROM runs r CROSS JOIN LATERAL (SELECT * FROM workflows WHERE id = r.workflow_id OFFSET 0) AS w
     WHERE r.id = $2 AND w.is_active AND w.deleted_at IS NULL
     RETURNING id, workspace_id
 ), skipped AS (

@@ -6,7 +6,7 @@ ORDER BY id LIMIT $3 FOR NO KEY UPDATE;
 
 -- name: keep_vault_items
 -- The same values under the newest key.
-UPDATE vault_items v SET secret = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE v.id = u.id;
+UPDATE vault_items v SET secret = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE v.id = ANY (ARRAY[u.id]);
 
 -- name: find_webhook_tokens
 -- Tokens under another key than the newest, behind $2.
@@ -16,7 +16,7 @@ ORDER BY id LIMIT $3 FOR NO KEY UPDATE;
 
 -- name: keep_webhook_tokens
 -- The same tokens under the newest key.
-UPDATE workflows w SET webhook_token = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE w.id = u.id;
+UPDATE workflows w SET webhook_token = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE w.id = ANY (ARRAY[u.id]);
 
 -- name: find_authorization_configs
 -- Configurations under another key than the newest, behind $2.
@@ -26,7 +26,7 @@ ORDER BY id LIMIT $3 FOR NO KEY UPDATE;
 
 -- name: keep_authorization_configs
 -- The same configurations under the newest key.
-UPDATE authorizations a SET config = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE a.id = u.id;
+UPDATE authorizations a SET config = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE a.id = ANY (ARRAY[u.id]);
 
 -- name: find_authorization_tokens
 -- Tokens under another key than the newest, behind $2.
@@ -36,7 +36,7 @@ ORDER BY id LIMIT $3 FOR NO KEY UPDATE;
 
 -- name: keep_authorization_tokens
 -- The same tokens under the newest key.
-UPDATE authorizations a SET token = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE a.id = u.id;
+UPDATE authorizations a SET token = u.blob FROM unnest($1::uuid[], $2::bytea[]) AS u (id, blob) WHERE a.id = ANY (ARRAY[u.id]);
 
 -- name: find_login_verifiers
 -- Verifiers under another key than the newest, behind $2.
@@ -47,7 +47,7 @@ ORDER BY state_hash LIMIT $3 FOR NO KEY UPDATE;
 -- name: keep_login_verifiers
 -- The same verifiers under the newest key.
 UPDATE authorization_logins l SET verifier = u.blob FROM unnest($1::bytea[], $2::bytea[]) AS u (state_hash, blob)
-WHERE l.state_hash = u.state_hash;
+WHERE l.state_hash = ANY (ARRAY[u.state_hash]);
 
 -- name: find_run_secrets
 -- Secrets of runs under another key than the newest, behind $2 and $3.
@@ -58,7 +58,7 @@ ORDER BY run_id, digest LIMIT $4 FOR NO KEY UPDATE;
 -- name: keep_run_secrets
 -- The same secrets under the newest key.
 UPDATE run_secrets s SET secret = u.blob FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS u (run_id, digest, blob)
-WHERE s.run_id = u.run_id AND s.digest = u.digest;
+WHERE s.run_id = ANY (ARRAY[u.run_id]) AND s.digest = u.digest;
 
 -- name: find_answers
 -- Kept answers that hold a secret, under another key than the newest, behind $2 to $5.
@@ -70,4 +70,4 @@ ORDER BY workspace_id, method, route, key LIMIT $6 FOR NO KEY UPDATE;
 -- The same answers under the newest key.
 UPDATE idempotency i SET body = u.blob
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS u (workspace_id, method, route, key, blob)
-WHERE (i.workspace_id, i.method, i.route, i.key) = (u.workspace_id, u.method, u.route, u.key);
+WHERE i.workspace_id = ANY (ARRAY[u.workspace_id]) AND (i.method, i.route, i.key) = (u.method, u.route, u.key);

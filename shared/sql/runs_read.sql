@@ -2,7 +2,7 @@
 -- A run of a workspace, unless its workflow was deleted or hides it: it has ended and is older than its own retention.
 SELECT r.id, r.workspace_id, r.workflow_id, r.version, r.created_at, r.trigger_type, r.trigger_payload, r.status,
        r.started_at, r.completed_at, r.error_message, r.parent_run_id, r.rerun_of
-FROM runs r JOIN workflows w ON w.id = r.workflow_id
+FROM runs r CROSS JOIN LATERAL (SELECT * FROM workflows WHERE id = r.workflow_id OFFSET 0) AS w
 WHERE r.id = $2 AND r.workspace_id = $1 AND w.deleted_at IS NULL
   AND (r.completed_at IS NULL OR r.id >= shown_from(w.keep_runs_days));
 

@@ -6,8 +6,8 @@ WITH newest AS MATERIALIZED (
 )
 (SELECT n.id, true AS matches FROM newest n
  WHERE n.workspace_id = $1 AND ($4::uuid IS NULL OR n.workflow_id = $4) AND ($5::text[] IS NULL OR n.status = ANY ($5))
-   AND EXISTS (SELECT FROM workflows w WHERE w.id = n.workflow_id AND w.deleted_at IS NULL
-                 AND (n.completed_at IS NULL OR n.id >= shown_from(w.keep_runs_days)))
+   AND (SELECT w.deleted_at IS NULL AND (n.completed_at IS NULL OR n.id >= shown_from(w.keep_runs_days))
+        FROM workflows w WHERE w.id = n.workflow_id)
  ORDER BY n.id DESC LIMIT $7)
 UNION ALL
 (SELECT min(id::text)::uuid, false FROM newest HAVING count(*) = $6);
@@ -36,7 +36,7 @@ WITH newest AS MATERIALIZED (
 (SELECT f.id, true AS matches FROM found f
  CROSS JOIN LATERAL (SELECT status FROM runs WHERE id = f.id AND completed_at IS NULL OFFSET 0) AS r
  WHERE ($5::text[] IS NULL OR r.status = ANY ($5))
-   AND EXISTS (SELECT FROM workflows w WHERE w.id = f.workflow_id AND w.deleted_at IS NULL)
+   AND (SELECT w.deleted_at IS NULL FROM workflows w WHERE w.id = f.workflow_id)
  ORDER BY f.id DESC LIMIT $7)
 UNION ALL
 (SELECT min(run_id::text)::uuid, false FROM newest HAVING count(*) = $6);

@@ -6,7 +6,7 @@ WITH known AS MATERIALIZED (
     FROM scheduled_runs s WHERE s.workflow_id = ANY ($1::uuid[])
 ), dropped AS (
     DELETE FROM scheduled_runs s USING known k
-    WHERE s.workflow_id = k.workflow_id AND s.slot = k.slot AND NOT k.is_open
+    WHERE s.workflow_id = ANY (ARRAY[k.workflow_id]) AND s.slot = k.slot AND NOT k.is_open
 )
 SELECT workflow_id, run_id FROM known WHERE is_open ORDER BY workflow_id, slot;
 
@@ -37,18 +37,19 @@ WITH input AS (
                       open_steps, seq, completed_at, error_message)
     SELECT i.run_id, w.workspace_id, w.id, w.version, w.priority, 'scheduled', i.payload, 'cancelled', 'cancelled',
            0, 1, now(), i.reason
-    FROM input i JOIN workflows w ON w.id = i.workflow_id ORDER BY i.run_id
+    FROM input i CROSS JOIN LATERAL (SELECT * FROM workflows WHERE id = i.workflow_id OFFSET 0) AS w ORDER BY i.run_id
     RETURNING id, workspace_id, workflow_id
 )
 INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status)
 SELECT r.id, r.workspace_id, 0, 0, now(), 1, w.trigger_node, '-', 'cancelled'
-FROM recorded r JOIN workflows w ON w.id = r.workflow_id;
+FROM recorded r CROSS JOIN LATERAL (SELECT trigger_node FROM workflows WHERE id = r.workflow_id OFFSET 0) AS w;
 
 -- name: overtaken
 -- The runs of these workflows ($1), of those whose overlap is `cancel_running`, that are to make way for the run of a later
 -- slot and that nobody has ended yet.
 WITH open AS MATERIALIZED (
-    SELECT s.workflow_id, s.slot, s.run_id FROM scheduled_runs s JOIN workflows w ON w.id = s.workflow_id
+    SELECT s.workflow_id, s.slot, s.run_id FROM scheduled_runs s
+    CROSS JOIN LATERAL (SELECT settings FROM workflows WHERE id = s.workflow_id OFFSET 0) AS w
     WHERE s.workflow_id = ANY ($1::uuid[]) AND w.settings::json ->> 'overlap' = 'cancel_running'
       AND (SELECT r.outcome IS NULL FROM runs r WHERE r.id = s.run_id)
 )

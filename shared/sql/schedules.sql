@@ -16,10 +16,10 @@ WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::timestamptz[]) AS i (workflow_id, following)
 ), dropped AS (
     DELETE FROM schedule_slots s USING input i
-    WHERE s.workflow_id = i.workflow_id AND s.slot < least(now(), i.following) - interval '2 days'
+    WHERE s.workflow_id = ANY (ARRAY[i.workflow_id]) AND s.slot < least(now(), i.following) - interval '2 days'
       AND s.created_at < now() - interval '2 days'
 )
-UPDATE workflows w SET next_run_at = i.following FROM input i WHERE w.id = i.workflow_id;
+UPDATE workflows w SET next_run_at = i.following FROM input i WHERE w.id = ANY (ARRAY[i.workflow_id]);
 
 -- name: take
 -- Takes slots ($1 workspaces, $2 workflows, $3 slots, $4 run ids) of locked workflows; gives the run ids of those that had

@@ -6,15 +6,15 @@ WHERE workspace_id = $1 AND name = ANY ($2::text[]) AND secret IS NOT NULL ORDER
 -- name: list
 -- Items of a workspace, newest first: those older than $2, at most $3; without their values.
 SELECT id, workspace_id, name, created_at, expires_at, updated_at, key_hash IS NOT NULL AS is_key, ARRAY(
-           SELECT u.workflow_id FROM vault_uses u JOIN workflows w ON w.id = u.workflow_id AND w.deleted_at IS NULL
-           WHERE u.workspace_id = v.workspace_id AND u.name = v.name ORDER BY u.workflow_id) AS used_by
+           SELECT u.workflow_id FROM vault_uses u WHERE u.workspace_id = v.workspace_id AND u.name = v.name
+             AND (SELECT w.deleted_at IS NULL FROM workflows w WHERE w.id = u.workflow_id) ORDER BY u.workflow_id) AS used_by
 FROM vault_items v WHERE workspace_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3;
 
 -- name: get
 -- One item, without its value.
 SELECT id, workspace_id, name, created_at, expires_at, updated_at, key_hash IS NOT NULL AS is_key, ARRAY(
-           SELECT u.workflow_id FROM vault_uses u JOIN workflows w ON w.id = u.workflow_id AND w.deleted_at IS NULL
-           WHERE u.workspace_id = v.workspace_id AND u.name = v.name ORDER BY u.workflow_id) AS used_by
+           SELECT u.workflow_id FROM vault_uses u WHERE u.workspace_id = v.workspace_id AND u.name = v.name
+             AND (SELECT w.deleted_at IS NULL FROM workflows w WHERE w.id = u.workflow_id) ORDER BY u.workflow_id) AS used_by
 FROM vault_items v WHERE workspace_id = $1 AND id = $2;
 
 -- name: lock
@@ -52,7 +52,9 @@ SELECT name FROM vault_items WHERE workspace_id = $1 AND name = ANY ($2::text[])
 
 -- name: hold
 -- The same; they are neither renamed nor deleted until the end of the transaction.
-SELECT name FROM vault_items WHERE workspace_id = $1 AND name = ANY ($2::text[]) AND secret IS NOT NULL
+SELECT name FROM vault_items
+WHERE id = ANY (ARRAY(SELECT id FROM vault_items WHERE workspace_id = $1 AND name = ANY ($2::text[])))
+  AND workspace_id = $1 AND name = ANY ($2::text[]) AND secret IS NOT NULL
 ORDER BY id FOR KEY SHARE;
 
 -- name: names

@@ -99,7 +99,7 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT * FROM workflows WHERE previous_token_hash = t.hash AND previous_token_until > now() AND deleted_at IS NULL
 ) AS w
-JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = w.version;
+CROSS JOIN LATERAL (SELECT webhook FROM workflow_versions WHERE workflow_id = w.id AND version = w.version OFFSET 0) AS v;
 
 -- name: target
 -- What must be known of a workflow to start it.

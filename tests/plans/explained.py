@@ -13,6 +13,9 @@ from shared.queries import load, tables
 
 Plan = dict[str, Any]
 _DAY = re.compile(r"_\d{8}$")
+_ANY_DAY = re.compile(r"_\d{8}")
+#: What reads all of its input before it gives a row, so that a LIMIT above it stops nothing below.
+_WHOLE_INPUT = {"Sort", "Hash", "BitmapAnd", "BitmapOr", "Bitmap Heap Scan", "WindowAgg", "ModifyTable"}
 #: Statements that have no plan.
 _UNPLANNED = re.compile(r"^(DO|EXPLAIN)\b", re.MULTILINE)
 _PLAN_OF = """
@@ -78,6 +81,21 @@ class Query(NamedTuple):
         """The tables that it would read whole; partitions under the name of their table."""
         found = (node["Relation Name"] for node in nodes(self.plan) if node["Node Type"] == "Seq Scan")
         return {parent_of(name) for name in found}
+
+    def walked(self) -> set[str]:
+        """The indexes that it would read from end to end, those of partitions under the name of their table's."""
+        return {_ANY_DAY.sub("", node["Index Name"]) for node in _endless(self.plan, limited=False)}
+
+
+def _endless(plan: Plan, *, limited: bool) -> Iterator[Plan]:
+    """Scans of indexes that no condition tells where to begin, nor a LIMIT above them where to stop."""
+    gathers = plan["Node Type"] in _WHOLE_INPUT or plan.get("Strategy") in {"Plain", "Hashed"}
+    limited = plan["Node Type"] == "Limit" or (limited and not gathers)
+    if not limited and "Index Name" in plan and "Index Cond" not in plan:
+        yield plan
+    for part in plan.get("Plans", ()):
+        apart = part["Parent Relationship"] in {"InitPlan", "SubPlan"}
+        yield from _endless(part, limited=limited and not apart)
 
 
 def nodes(plan: Plan) -> Iterator[Plan]:

@@ -20,6 +20,16 @@ _STEPS = """
     INSERT INTO steps (run_id, workspace_id, seq, duration_ms, started_at, attempt, node_id, item, status, output)
     SELECT id, workspace_id, n, 0, created_at, 1, 'n' || n, '-', 'success', '{}' FROM runs, generate_series(0, 1) AS n
 """
+_LIVING = "INSERT INTO incarnations (id, host, pid) VALUES (gen_random_uuid(), 'here', 1) RETURNING id"
+_STANDING = """
+    INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, node_id, status, due_at, started_at, claim_id,
+                            incarnation_id)
+    SELECT overlay(uuid7_floor(now())::text PLACING substr(md5(n::text), 1, 12) FROM 25)::uuid, $1, $2, 1, 'n',
+           CASE WHEN held THEN 'running' ELSE 'waiting' END,
+           CASE WHEN held THEN NULL ELSE now() + interval '1 day' END, now(),
+           CASE WHEN held THEN gen_random_uuid() END, CASE WHEN held THEN $3::uuid END
+    FROM generate_series(1, $4::int) AS n CROSS JOIN LATERAL (SELECT n % 2 = 0) AS half (held)
+"""
 _TABLES = """
     SELECT relname, relpages, reltuples FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'schema_migrations'
@@ -41,6 +51,12 @@ async def fill(connection: asyncpg.Connection, flow: Flow, runs: int) -> None:
     await connection.execute("ALTER TABLE open_steps SET (autovacuum_enabled = off)")
     await connection.execute(_RUNS, flow.workspace_id, flow.workflow_id, runs)
     await connection.execute(_STEPS)
+
+
+async def stand(connection: asyncpg.Connection, flow: Flow, steps: int) -> None:
+    """Open steps of other runs: half of them wait for tomorrow, a worker that lives holds the others."""
+    incarnation = await connection.fetchval(_LIVING)
+    await connection.execute(_STANDING, flow.workspace_id, flow.workflow_id, incarnation, steps)
 
 
 async def fresh(connection: asyncpg.Connection) -> None:

@@ -15,7 +15,7 @@ from shared.store.advance import commit
 from tests.bench import past
 from tests.engine import Flow, graph, mint, start_runs, workflow
 from tests.plans.past import when_empty
-from tests.plans.test_plans import WHOLE, scans
+from tests.plans.test_plans import WALKED, WHOLE, scans, walks
 from tests.plans.usual import check_usual
 from tests.rows import advance, result
 
@@ -63,9 +63,11 @@ async def _check(url: str, flow: Flow) -> None:
         for cost in ("1", "4"):
             await connection.execute(f"SET random_page_cost = {cost}")
             assert await scans(connection) == WHOLE
+            assert await walks(connection) <= WALKED
             await check_usual(connection, flow, f"loaded, random_page_cost {cost}")
         await when_empty(connection)
         assert await scans(connection) == WHOLE
+        assert await walks(connection) <= WALKED
         await check_usual(connection, flow, "analysed when empty")
     finally:
         await connection.close()
