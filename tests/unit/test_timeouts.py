@@ -1,8 +1,10 @@
 """Timeouts that share a timer, held against those of asyncio."""
 
 import asyncio
+import selectors
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -54,8 +56,34 @@ async def test_what_ends_in_time_is_left_alone(within: Within) -> None:
         await asyncio.sleep(0.03)
 
 
-async def test_each_ends_at_its_own_time(within: Within) -> None:
+class _Skipping(selectors.SelectSelector):
+    """Waits for nothing, and counts how long it would have waited."""
+
+    seconds = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.seconds += timeout or 0.0
+        return super().select(0)
+
+
+class _Unhurried(asyncio.SelectorEventLoop):
+    """A loop whose clock moves while there is nothing to do and at no other time, however busy the machine is."""
+
+    def __init__(self) -> None:
+        self._skipping = _Skipping()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.seconds
+
+
+def test_each_ends_at_its_own_time(within: Within) -> None:
     """Those of one length end in the order they began, whoever ended before; lengths do not wait for each other."""
+    with asyncio.Runner(loop_factory=_Unhurried) as runner:
+        runner.run(_each_at_its_own_time(within))
+
+
+async def _each_at_its_own_time(within: Within) -> None:
     ended: list[str] = []
 
     async def call(name: str, after: float, seconds: float, lasts: float = 5.0) -> None:
