@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def get(url: str, token: str = "") -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
-    except OSError:
+    except (OSError, HTTPException):  # it may end in the middle of its answer
         return 0
 
 

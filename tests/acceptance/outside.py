@@ -17,20 +17,26 @@ import psutil
 
 @dataclass
 class Call:
-    """One request that arrived: when (monotonic seconds), under which key, and from which local port."""
+    """One request that arrived: when (monotonic seconds), under which key, from which local port and to which."""
 
     path: str
     key: str | None
     body: bytes
     port: int
+    server: int
     at: float = field(default_factory=time.monotonic)
     answered: threading.Event = field(default_factory=threading.Event)
 
     def pid(self, among: list[int]) -> int:
-        """Which of these processes made the call: the one that owns the other end of its connection."""
+        """Which of these processes made the call: the one that owns the other end of its connection.
+
+        Both ports tell that: from one port connections may lead to several servers.
+        """
+        ends = (self.port, self.server)
         for pid in among:
             with suppress(psutil.NoSuchProcess):  # another worker that has just ended
-                if any(c.laddr.port == self.port for c in psutil.Process(pid).net_connections("tcp")):
+                open_now = psutil.Process(pid).net_connections("tcp")
+                if any(c.raddr and (c.laddr.port, c.raddr.port) == ends for c in open_now):
                     return pid
         raise AssertionError(f"no process of {among} has a connection from port {self.port}")
 
@@ -102,7 +108,8 @@ class Receiver:
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
-        call = Call(request.path, request.headers.get("Idempotency-Key"), body, request.client_address[1])
+        ports = request.client_address[1], self._server.server_port
+        call = Call(request.path, request.headers.get("Idempotency-Key"), body, *ports)
         event, content = threading.Event(), {}
         with self._lock:
             self._answers[id(call)] = (event, content)
