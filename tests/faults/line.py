@@ -107,10 +107,12 @@ class Line:
             await self._send(writer, data)
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
+        end = b""  # of what was lost before: the mark may come in two reads
         while data := await reader.read(1 << 16):
             if losing.is_set():
-                if _READY in data:
+                if _READY in end + data:
                     return
+                end = (end + data)[1 - len(_READY) :]
                 continue
             await self._send(writer, data)
 

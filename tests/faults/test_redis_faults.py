@@ -9,22 +9,23 @@ import pytest
 from tests.faults.asking import SERVED, answers_of
 from tests.faults.length import LONG, SEED
 from tests.faults.mischief import Mischief
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 async def test_redis_away(whole: Scene) -> None:
     """Without Redis every trigger is accepted, and every run completes once it is back."""
+    before = len(whole.client.triggers)
     async with whole.load() as sent:
         whole.fleet.down.add("redis")
         whole.fleet.send("redis", signal.SIGKILL)
         await asyncio.sleep(60 if LONG else 10)
+        await until(lambda: len(whole.client.triggers) > before + 100)  # which takes a busy machine longer
         answers = await answers_of(whole)
     whole.fleet.down.clear()
 
     assert answers == {kind: (status, False) for kind, status in SERVED.items()}
-    assert len(sent) > 100
     assert all(trigger.answers for trigger in sent)
     await whole.prove()
 
