@@ -2,20 +2,21 @@
 
 A node type declares its ``componentId``, what kind of node it is, how the engine runs it, a msgspec Struct for its
 ``data``, its handles and one example. The engine never asks what type a node is; it asks for its `Mode`.
+
+What steps are given is in `shared.nodes.contexts`, what they give in `shared.nodes.outcomes`; types take both from here.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
-from uuid import UUID
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
-from shared.egress.interface import Egress
 from shared.graph.catalogue import Kind, Mode
+from shared.nodes.contexts import Authorization, Exposed, Grant, StepContext, TriggerContext, this_clock
 from shared.nodes.extras import Extra
+from shared.nodes.outcomes import Division, EventCall, Outcome, Terminate, Wait, WorkflowCall
 from shared.questions import Question
-from shared.states import Waits
 from shared.templates.fields import Rendering
 
 __all__ = [
@@ -37,197 +38,6 @@ __all__ = [
     "WorkflowCall",
     "this_clock",
 ]
-
-
-class Terminate(msgspec.Struct, frozen=True):
-    """Ends the whole run at once, with this status, message and output."""
-
-    status: Literal["completed", "failed"]
-    message: str | None = None
-    output: Any = None
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """How a step ended well.
-
-    Attributes:
-        output: an object; what templates behind this node see under its id.
-        handle: the named handle taken, or None for the single unnamed output.
-        step_input: what an effect was called with, for its log entry; never a secret.
-        terminate: set by `terminate` alone.
-    """
-
-    output: dict[str, Any]
-    handle: str | None = None
-    step_input: Any = None
-    terminate: Terminate | None = None
-
-
-class WorkflowCall(msgspec.Struct, frozen=True):
-    """A run that the step starts, in the transaction in which it begins to wait.
-
-    Attributes:
-        workflow_id: of the same workspace.
-        payload: what the run is started with.
-        waits: whether the step goes on with the run's end; if not it goes on at once.
-    """
-
-    workflow_id: UUID
-    payload: dict[str, Any]
-    waits: bool
-
-
-class EventCall(msgspec.Struct, frozen=True):
-    """An event that the step publishes, in the transaction in which it begins to wait; it goes on in the same one.
-
-    What ends the wait is an ``answer`` whose outcome is ``published``, with ``run_ids`` as its data, or says why not.
-    """
-
-    name: str
-    payload: Any
-
-
-class Wait(msgspec.Struct, frozen=True):
-    """The step waits until a moment of Postgres's clock, or for an answer, or a run's end, that comes before it.
-
-    Attributes:
-        reason: what it waits for: a timer, a callback, a person or a run.
-        question: what is asked of whoever follows the step's link; only for callbacks and persons.
-        call: the run that it starts and waits for.
-        event: what it publishes.
-    """
-
-    until: datetime
-    reason: Waits = Waits.TIMER
-    question: Question | None = None
-    call: WorkflowCall | None = None
-    event: EventCall | None = None
-
-
-class Division(msgspec.Struct, frozen=True):
-    """What an iterator goes over.
-
-    Attributes:
-        items: at most 10,000 values.
-        concurrency: how many of them may be under way at once.
-        halts: whether a failed item stops the others.
-    """
-
-    items: list[Any]
-    concurrency: int
-    halts: bool
-
-
-class Grant(msgspec.Struct, frozen=True):
-    """What a step presents to the API that its workflow's authorization is for.
-
-    Attributes:
-        base_url: of the API, without a slash at its end.
-        header: name and value of the one header that is put in.
-        secrets: every text that must show nowhere; the run is told them before this is given.
-        renewable: whether there may be another one after a refusal (401).
-        generation: which of the authorization's tokens it is.
-        renewed: whether it was given in answer to a refusal.
-    """
-
-    base_url: str
-    header: tuple[str, str]
-    secrets: tuple[str, ...]
-    renewable: bool = False
-    generation: int = 0
-    renewed: bool = False
-
-    def __repr__(self) -> str:
-        """Nothing secret."""
-        return f"Grant({self.base_url!r}, generation={self.generation})"
-
-
-class Authorization(Protocol):
-    """The authorization of the version that a run is of."""
-
-    async def grant(self, refused: Grant | None = None) -> Grant:
-        """What to present now; a token that is about to end was renewed before.
-
-        Args:
-            refused: the grant that was just answered with 401, so that a newer one is wanted.
-
-        Raises:
-            StepFailedError: ``authorization_revoked``, which stays so; ``authorization_pending`` before anybody has
-                consented; ``token_unavailable`` if the provider is away or in trouble (a category that is retried).
-        """
-        ...
-
-
-async def _nobody(_: str) -> None:
-    """Where nothing of a step is kept, nothing needs to be blanked."""
-
-
-class StepContext(msgspec.Struct, frozen=True):
-    """What a running step may know and use besides its data.
-
-    Attributes:
-        idempotency_key: ``<run>:<node>:<item>``, equal in every attempt.
-        attempt: 1 for the first.
-        now: Postgres's time when the step started, UTC.
-        started: for `NodeType.resume`, when the wait began.
-        timeout: seconds this attempt may take.
-        egress: the one client for everything that leaves.
-        wake: for `NodeType.resume`, what ended the wait: ``timer``, ``answer``, ``child`` (the run that it started), or
-            why that run could not start: ``gone``, ``inactive``, ``not_callable``, ``too_deep``.
-        authorization: of the workflow, or None if it has none; types that are not `NodeType.authorized` have None, too.
-        uses_secret: is told every secret that the step presents to somebody and that its templates do not read, such as
-            an access token, before it does. It returns once the secret is durably among those that are blanked in
-            whatever this run leaves behind. The type must be `NodeType.secretive`.
-        brought: what came with it; of an answer ``{"outcome", "data"}``, of a run ``{"run_id", "status", "output",
-            "error"}``.
-        rendered: seconds of processor time that its templates have taken already, out of what they have together.
-    """
-
-    run_id: str
-    node_id: str
-    item: str
-    attempt: int
-    idempotency_key: str
-    now: datetime
-    timeout: float
-    egress: Egress
-    wake: str = "timer"
-    brought: Mapping[str, Any] = {}
-    authorization: Authorization | None = None
-    uses_secret: Callable[[str], Awaitable[None]] = _nobody
-    rendered: float = 0.0
-
-
-class Exposed(msgspec.Struct, frozen=True):
-    """Texts that the templates of a step make of values of the vault.
-
-    Attributes:
-        seconds: of processor time that it took to find them out; what calls the step has so much less.
-    """
-
-    texts: list[str]
-    seconds: float = 0.0
-
-
-class TriggerContext(msgspec.Struct, frozen=True):
-    """What a trigger makes its output of.
-
-    Attributes:
-        payload: the run's stored ``trigger_payload``: for a webhook `{webhook_payload, headers, query, method,
-            received_at}`, for a manual start the caller's context, for a schedule `{scheduled_at}`. An object, unless
-            the type says `NodeType.any_payload`.
-        trigger_type: what really started the run (any workflow can be started by hand).
-    """
-
-    run_id: str
-    trigger_type: str
-    payload: Any
-
-
-def this_clock() -> datetime:
-    """The time by this process's own clock, UTC; in a worker Postgres's clock stands in for it."""
-    return datetime.now(UTC)
-
 
 DataT = TypeVar("DataT", bound=msgspec.Struct)
 
