@@ -61,7 +61,8 @@ class Receiver:
         self.calls: list[Call] = []
         self._lock = threading.Lock()
         self._answers: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
-        self.released = threading.Event()
+        self._released: set[str] = set()
+        self._over = False
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -98,10 +99,20 @@ class Receiver:
         content.update(answer)
         event.set()
 
+    def release_all(self, path: str) -> None:
+        """Answer every call to a path, those that are held and those that are still to come."""
+        with self._lock:
+            self._released.add(path)
+            events = [self._answers[id(call)][0] for call in self.calls if call.path == path]
+        for event in events:
+            event.set()
+
     def close(self) -> None:
         """Let every held call go, and stop."""
-        self.released.set()
-        for event, _ in list(self._answers.values()):
+        with self._lock:
+            self._over = True
+            events = [event for event, _ in self._answers.values()]
+        for event in events:
             event.set()
         self._server.shutdown()
         self._server.server_close()
@@ -114,7 +125,8 @@ class Receiver:
         with self._lock:
             self._answers[id(call)] = (event, content)
             self.calls.append(call)
-        if request.path.startswith("/hold/") and not self.released.is_set():
+            held = request.path.startswith("/hold/") and request.path not in self._released and not self._over
+        if held:
             event.wait()
         text = json.dumps(content).encode()
         try:

@@ -7,48 +7,56 @@ import socket
 import pytest
 
 from deploy.sample import sample
-from tests.running import Starter, get, post, until
+from tests.running import Starter, Up, get, post, until
 
 _NOBODY = "map:65534:65534"
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_all_of_it(start: Starter, how: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C end every process and release the folder, with exit status 0, in less than 25 seconds."""
-    up = start().ready()
+def _stops(up: Up, how: signal.Signals) -> None:
+    """A signal ends every process and releases the folder, with exit status 0, in less than 25 seconds."""
     assert len(up.members()) >= 6
     assert up.stop(how) == 0
     assert up.members() == []
     assert not {"lock", "edgewise.json", "processes.json"} & {path.name for path in up.folder.iterdir()}
 
 
-def test_a_second_start_keeps_data_secrets_and_addresses(start: Starter) -> None:
-    """What was written is there after a restart; old tokens and stored secrets stay good; addresses stay."""
+def test_ctrl_c_stops_all_of_it(start: Starter) -> None:
+    """As a terminal sends it."""
+    _stops(start().ready(), signal.SIGINT)
+
+
+def test_the_next_start_finds_all_of_it_again(start: Starter) -> None:
+    """SIGTERM stops all of it, and what was written, old tokens, secrets and addresses are there after a restart.
+
+    After ``kill -9`` of `up` itself its processes are gone by themselves, and the next start just works.
+    """
     up = start().ready()
     first = up.told()
     made = post(f"{first['url']}/workflows", first["token"], sample("http://127.0.0.1:1/"))
-    assert up.stop() == 0
+    _stops(up, signal.SIGTERM)
     again = start().ready()
     told = again.told()
     assert get(f"{told['url']}/workflows/{made['id']}", first["token"]) == 200
     assert (told["database_url"], told["broker_url"]) == (first["database_url"], first["broker_url"])
+    again.kill()
+    until(lambda: not again.members())
+    third = start().ready()
+    assert third.is_serving()
+    assert get(f"{third.told()['url']}/workflows/{made['id']}", first["token"]) == 200
 
 
-def test_two_installations_live_side_by_side(start: Starter) -> None:
-    """Two folders, started at the same moment: both come up, on ports of their own."""
+def test_a_folder_has_one_installation_and_two_have_two(start: Starter) -> None:
+    """Two folders, started at the same moment: both come up, on ports of their own.
+
+    A second `up` on a folder in use fails at once, names the first, and does it no harm.
+    """
     ups = [start(folder="one"), start(folder="another one")]
     urls = {up.ready().told()["url"] for up in ups}
     assert len(urls) == 2
-    assert all(up.is_serving() for up in ups)
-
-
-def test_one_folder_has_one_installation(start: Starter) -> None:
-    """A second `up` on a folder in use fails at once, names the first, and does it no harm."""
-    up = start().ready()
-    second = start()
+    second = start(folder="one")
     assert second.process.wait(20) == 1
-    assert f"pid {up.process.pid}" in second.output()
-    assert up.is_serving()
+    assert f"pid {ups[0].process.pid}" in second.output()
+    assert [up.is_serving() for up in ups] == [True, True]
 
 
 def test_a_port_in_use_is_a_clear_error(start: Starter) -> None:
@@ -70,14 +78,6 @@ def test_a_faulty_environment_is_told_before_anything_starts(start: Starter) -> 
     assert up.process.wait(20) == 1
     assert "EDGEWISE_HOST" in up.output()
     assert "starting" not in up.output()
-
-
-def test_nothing_outlives_a_killed_up(start: Starter) -> None:
-    """After ``kill -9`` of `up` itself its processes are gone by themselves, and the next start just works."""
-    up = start().ready()
-    up.kill()
-    until(lambda: not up.members())
-    assert start().ready().is_serving()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user is what all the other tests run as")

@@ -1,32 +1,21 @@
-"""Timeouts that share a timer, held against those of asyncio."""
+"""Timeouts that share a timer do what those of asyncio do."""
 
 import asyncio
 import selectors
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from shared.timeouts import Timeouts
+from shared.timeouts import Timeout, Timeouts
 
-Within = Callable[[float], AbstractAsyncContextManager[object]]
-
-
-def _shared() -> Within:
-    timeouts = Timeouts()
-
-    @asynccontextmanager
-    async def within(seconds: float) -> AsyncIterator[None]:
-        with timeouts.within(seconds):
-            yield
-
-    return within
+Within = Callable[[float], Timeout]
 
 
-@pytest.fixture(params=["shared", "asyncio"])
-def within(request: pytest.FixtureRequest) -> Within:
-    return _shared() if request.param == "shared" else asyncio.timeout
+@pytest.fixture
+def within() -> Within:
+    """Timeouts of one event loop."""
+    return Timeouts().within
 
 
 async def _hang() -> None:
@@ -36,9 +25,8 @@ async def _hang() -> None:
 async def test_what_is_over_is_a_timeout_error(within: Within) -> None:
     """The body is cancelled, which comes out as a TimeoutError, and the task goes on uncancelled."""
     for seconds in (0.01, 0.0, -1.0):
-        with pytest.raises(TimeoutError) as caught:
-            async with within(seconds):
-                await _hang()
+        with pytest.raises(TimeoutError) as caught, within(seconds):
+            await _hang()
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
     task = asyncio.current_task()
     assert task is not None
@@ -47,12 +35,11 @@ async def test_what_is_over_is_a_timeout_error(within: Within) -> None:
 
 async def test_what_ends_in_time_is_left_alone(within: Within) -> None:
     """Neither a result nor an error is touched, and no time-out comes later."""
-    async with within(0.01):
+    with within(0.01):
         pass
-    with pytest.raises(KeyError):
-        async with within(0.01):
-            raise KeyError
-    async with within(5.0):
+    with pytest.raises(KeyError), within(0.01):
+        raise KeyError
+    with within(5.0):
         await asyncio.sleep(0.03)
 
 
@@ -89,7 +76,7 @@ async def _each_at_its_own_time(within: Within) -> None:
     async def call(name: str, after: float, seconds: float, lasts: float = 5.0) -> None:
         await asyncio.sleep(after)
         try:
-            async with within(seconds):
+            with within(seconds):
                 await asyncio.sleep(lasts)
         except TimeoutError:
             ended.append(name)
@@ -108,18 +95,16 @@ async def _each_at_its_own_time(within: Within) -> None:
 
 async def test_the_inner_one_does_not_end_the_outer(within: Within) -> None:
     """Nested, each ends only what it encloses; over at the same time, the outer one is what is seen outside."""
-    async with within(5.0):
-        with pytest.raises(TimeoutError):
-            async with within(0.01):
-                await _hang()
+    with within(5.0), pytest.raises(TimeoutError), within(0.01):
+        await _hang()
     with pytest.raises(TimeoutError):
         await _nested(within)
 
 
 async def _nested(within: Within) -> None:
-    async with within(0.02):
+    with within(0.02):
         try:
-            async with within(0.01):
+            with within(0.01):
                 await _hang()
         except TimeoutError:
             await _hang()
@@ -130,7 +115,7 @@ async def test_a_cancellation_stays_one(within: Within, seconds: float) -> None:
     """Who is cancelled by somebody else sees that, even if the time is over in the same moment."""
 
     async def call() -> None:
-        async with within(seconds):
+        with within(seconds):
             started.set()
             await _hang()
 
