@@ -35,7 +35,9 @@ def test_every_type_has_its_page_and_every_field_is_told(made: dict[str, str]) -
         assert f"({component}.md)" in made["README.md"]
         page = made[f"{component}.md"]
         fields = registry.schema(component)["properties"]
-        assert all(f"| `{name}` |" in page for name, rule in fields.items() if "x-templates" in rule)
+        own = [name for name, rule in fields.items() if "x-templates" in rule]
+        assert [name for name in own if f"| `{name}` |" not in page] == []
+        assert len(own) == len(fields_of(registry.type_of(component).data_type)), component
 
 
 def test_the_page_of_the_vault_has_every_field_that_may_read_it() -> None:

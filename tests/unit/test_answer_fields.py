@@ -13,7 +13,7 @@ from shared.jsontext import encode
 from shared.questions import Button, Question, QuestionField
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.just("'\"><script>"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )

@@ -68,7 +68,11 @@ def test_another_shape_is_not_found(text):
         decode(Prefix.WORKFLOW, text)
 
 
-@given(st.text(max_size=40))
+@given(
+    st.text(max_size=40)
+    | st.builds("fl_run_{}".format, st.text("0127abfzABZ_-il\u0661", min_size=25, max_size=27))
+    | st.builds("{}_{}".format, st.sampled_from(["fl_run", "fl", "FL_RUN"]), st.uuids().map(encode_suffix))
+)
 def test_no_text_breaks_the_decoder(text):
     """Any text is an id or not found, and the one id is what its text says."""
     try:
