@@ -6,7 +6,7 @@ on ports nobody else has, and die with the process however it ends.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -22,6 +22,7 @@ from deploy import processes
 from deploy.embedded import Postgres, Server, Valkey
 from deploy.ports import Ports
 from shared.migrate import migrate
+from tests.rows import assert_sound
 from tests.running import Starter, Up, until
 from tests.scratch import scratch
 
@@ -87,6 +88,15 @@ def database_url(postgres: Postgres, templates: set[str]) -> Iterator[str]:
     asyncio.run(_copy(postgres, template, name))
     yield postgres.url_of(name)
     asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that is no service's; what must hold of every run is looked at when the test is over."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await assert_sound(connection)
+    await connection.close()
 
 
 @pytest.fixture

@@ -8,6 +8,12 @@ from shared.advances import Advance, Arrival, Opening, Result
 from shared.db import Clock
 
 
+async def status_of(connection: Any, run_id: UUID) -> str | None:
+    """A run's status."""
+    status: str | None = await connection.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
+    return status
+
+
 async def steps_of(connection: Any, run_id: UUID) -> dict[str, str]:
     """How each step of a run ended, its last attempt."""
     records = await connection.fetch("SELECT node_id, status FROM steps WHERE run_id = $1 ORDER BY attempt", run_id)

@@ -1,6 +1,7 @@
 """A SOAP service on this machine: WSDL, a schema that it imports, and answers to what that schema finds valid."""
 
 from html import escape
+from typing import Any
 
 from aiohttp import web
 from lxml import etree
@@ -110,3 +111,8 @@ class Stock:
         if not self._schema.validate(content[0]):
             return 500, fault("Client", f"invalid: {self._schema.error_log.last_error.message}")
         return 200, answer([each.text or "" for each in content[0].findall(f"{{{NS}}}warehouses")])
+
+
+def data(stock: Stock, **more: Any) -> dict[str, Any]:
+    """The data of a node that asks for the level of tea."""
+    return {"wsdl": f"{stock.base}/stock", "operation": "GetLevel", "arguments": {"item": "tea"}, **more}

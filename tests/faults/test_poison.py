@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
@@ -25,16 +24,7 @@ from shared.ingest import Ingest, Trigger
 from tests import killers
 from tests.api_client import config
 from tests.engine import eventually, graph, workflow
-from tests.rows import assert_sound, error_of, output_of, steps_of
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no service's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
+from tests.rows import error_of, output_of, steps_of
 
 
 class Installation:

@@ -105,14 +105,6 @@ class Replicas:
             return processes.spawn(command, folder=self.folder, env=env, output=log)
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no scheduler's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
 async def add_schedules(database: asyncpg.Connection) -> datetime:
     """Schedules of every policy that come each second; gives their first slot."""
     first: datetime = await database.fetchval("SELECT date_trunc('second', now()) + interval '1 second'")

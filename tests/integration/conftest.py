@@ -1,15 +1,26 @@
-"""What integration tests share: an api served over a real Postgres and a real broker."""
+"""What integration tests share: an api over a real Postgres and a real broker, a worker, and strangers."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import asyncpg
 import pytest
 from aiohttp import ClientSession
 
 from api.main import Api
+from shared.authorizations.authorizer import Authorizer
 from shared.db import open_pool
-from tests.api_client import ApiClient, config, token
+from shared.nodes import soap_request
+from shared.nodes.soap_documents import Descriptions
+from tests import outward
+from tests.api_client import PUBLIC_URL, ApiClient, config, token
+from tests.authorizing import CALLBACK
+from tests.engine import Engine
+from tests.presenting import authorizer
+from tests.provider import Provider, serving
+from tests.rows import assert_sound
+from tests.soap import Stock
 
 
 @pytest.fixture
@@ -31,6 +42,46 @@ async def make_api(database_url: str, broker_url: str) -> AsyncIterator[Callable
 
 
 @pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """Connections of a service."""
+    made = await open_pool(database_url, size=4, name="test")
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 async def api(make_api: Callable[..., Awaitable[ApiClient]]) -> ApiClient:
     """An api as it is configured by default."""
     return await make_api()
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[Engine]:
+    """A worker without its queue."""
+    async with Engine.running(database_url) as engine:
+        yield engine
+        await assert_sound(engine.outside)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    """An OAuth2 provider that sends browsers back to the api."""
+    async with serving(f"{PUBLIC_URL}{CALLBACK}") as one:
+        yield one
+
+
+@pytest.fixture
+async def stock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stock]:
+    """A SOAP service, and a worker that has read no description yet."""
+    monkeypatch.setattr(soap_request, "_descriptions", Descriptions())
+    service = Stock()
+    async with outward.serving(service) as base:
+        service.base = base
+        yield service
+
+
+@pytest.fixture
+async def workers(database_url: str) -> AsyncIterator[list[Authorizer]]:
+    """What two workers present authorizations with."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(authorizer(database_url)) for _ in range(2)]

@@ -1,32 +1,21 @@
 """Units of one run that meet in one batch: numbers, counters and results stay sound."""
 
-import asyncpg
 import pytest
 
 from shared.db import Clock
 from shared.store.advance import commit
 from tests.engine import graph, mint, start_run, workflow
-from tests.rows import advance, assert_sound, opening, result, steps_of
+from tests.rows import advance, opening, result, steps_of
 
 ME = mint.uuid()
 
 
 @pytest.fixture
-async def run_id(database_url: str):
-    """A run whose steps a and b are ready; sound to the end."""
-    connection = await asyncpg.connect(database_url)
-    run_id = await start_run(connection, await workflow(connection, *graph("t>a t>b")))
-    await commit(connection, [advance(run_id, "t", openings=[opening("a"), opening("b")])], ME)
-    yield run_id
-    await assert_sound(connection)
-    await connection.close()
-
-
-@pytest.fixture
-async def database(database_url: str):
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
+async def run_id(database):
+    """A run whose steps a and b are ready."""
+    run_id = await start_run(database, await workflow(database, *graph("t>a t>b")))
+    await commit(database, [advance(run_id, "t", openings=[opening("a"), opening("b")])], ME)
+    return run_id
 
 
 async def test_a_unit_that_only_begins_an_effect_behind_one_with_results(database, run_id):

@@ -55,7 +55,7 @@ async def test_other_words_on_the_channel_are_passed_over(rung: set[UUID], broke
 @pytest.mark.usefixtures("bells")
 async def test_it_listens_again_after_the_connection_broke(rung: set[UUID], broker: "redis.Redis") -> None:
     """A connection that the server ends is made anew."""
-    await broker.client_kill_filter(_type="pubsub")
+    assert await broker.client_kill_filter(_type="pubsub") == 1
     run_id = uuid4()
 
     async def heard() -> bool:

@@ -2,7 +2,6 @@
 
 import json
 
-import asyncpg
 import pytest
 
 from shared.links import Place
@@ -10,18 +9,9 @@ from shared.store import answers
 from shared.store.cancel import cancel_runs
 from shared.store.taken import claim, release
 from tests.engine import LINKS, Engine, Gates, eventually, first, graph, mint, registry, start_run, workflow
-from tests.rows import assert_sound, error_of, output_of, steps_of
+from tests.rows import error_of, output_of, status_of, steps_of
 
 ASK = {"component": "approval", "text": "{{ fa.value }}?"}
-
-
-@pytest.fixture
-async def database(database_url):
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def answer(database, place, outcome="approved", data=None):
@@ -31,11 +21,6 @@ async def answer(database, place, outcome="approved", data=None):
         assert await answers.answer(database, place, outcome, json.dumps(data))
         asked = await answers.find(database, place)
         return await answers.wake(database, place) if asked.waits else []
-
-
-async def status_of(database, run_id):
-    """Of a run."""
-    return await database.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
 
 
 async def test_an_answer_takes_its_handle(database_url, database):

@@ -1,14 +1,7 @@
 """The links of waiting steps over HTTP: pages, answers, and who may not answer (any more)."""
 
 import asyncio
-import base64
-import hashlib
 import json
-from collections.abc import AsyncIterator
-from html.parser import HTMLParser
-from typing import Any
-from urllib.parse import urlencode
-from uuid import UUID
 
 import pytest
 
@@ -17,77 +10,13 @@ from shared.lanes import Reference
 from shared.links import PATH, Links, Place
 from shared.store import duties
 from shared.vault import KeyRing
-from tests.api_client import Answer, ApiClient, node
+from tests.api_client import ApiClient, node
+from tests.asked import FIELDS, FORM, PAGE, Asked, Seen
 from tests.duties import queued_references
 from tests.engine import LINKS, Engine, eventually, mint
-from tests.rows import assert_sound, output_of
+from tests.rows import output_of
 
-PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-FIELDS: list[dict[str, Any]] = [
-    {"name": "email", "type": "email", "label": "Your e-mail", "required": True},
-    {"name": "count", "type": "integer", "minimum": 1, "maximum": 5, "default": 2},
-    {"name": "size", "type": "select", "choices": ["S", "M"], "help": "Which size?"},
-    {"name": "agree", "type": "boolean", "required": True},
-    {"name": "note", "type": "textarea", "max_length": 10},
-]
 GOOD = {"email": "a@example.com", "agree": True}
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[Engine]:
-    """A worker without its queue."""
-    async with Engine.running(database_url) as engine:
-        yield engine
-        await assert_sound(engine.outside)
-
-
-class Asked:
-    """A run of a workflow with one node that asks, ``w``, carried on until it waits."""
-
-    def __init__(self, api: ApiClient, engine: Engine, run_id: UUID) -> None:
-        self.api, self.engine, self.run_id = api, engine, run_id
-        self.path = PATH + LINKS.token(Place(run_id, "w", "-"))
-
-    @classmethod
-    async def start(
-        cls, api: ApiClient, engine: Engine, component: str, *, go: bool = True, context: Any = None, **data: Any
-    ) -> "Asked":
-        """Make the workflow, start it, and let it come to the question unless told otherwise."""
-        made = await api.create(
-            nodes=[node("t", "manual_trigger"), node("w", component, **data)],
-            edges=[{"id": "e", "source": "t", "target": "w"}],
-        )
-        started = await api.call("POST", f"/workflows/{made['id']}/execute", {"context": context or {}})
-        assert started.status == 202, started.body
-        asked = cls(api, engine, decode(Prefix.RUN, started.json["id"]))
-        if go:
-            await asked.go()
-        return asked
-
-    async def go(self) -> None:
-        """Let the run come to the question, if nobody has answered it."""
-        await self.engine.take(Reference(self.run_id, "t", "-", claim=False))
-        await self.engine.idle()
-
-    async def get(self, **headers: str) -> Answer:
-        """What the link shows."""
-        return await self.api.call("GET", self.path, token="", headers=headers)
-
-    async def post(self, body: Any = None, **options: Any) -> Answer:
-        """Answer with JSON, or with ``data``."""
-        return await self.api.call("POST", self.path, body, token="", **options)
-
-    async def status(self) -> str:
-        """Of the run, as the api shows it."""
-        database = self.engine.outside
-        return str(await database.fetchval("SELECT status FROM runs WHERE id = $1", self.run_id))
-
-    async def finish(self) -> Any:
-        """Carry the run on to its end; gives the output of the step."""
-        await self.engine.take(Reference(self.run_id, "w", "-", claim=False))
-        await self.engine.finish(self.run_id)
-        return await output_of(self.engine.outside, self.run_id, "w")
 
 
 async def test_an_approval_is_given_over_http(api: ApiClient, engine: Engine) -> None:
@@ -103,30 +32,6 @@ async def test_an_approval_is_given_over_http(api: ApiClient, engine: Engine) ->
     assert (again.status, again.json["code"]) == (409, "already_answered")
     assert await asked.finish() == {"outcome": "rejected", "data": {"comment": "no"}}
     assert (await asked.get()).json["status"] == "already_answered"
-
-
-class Seen(HTMLParser):
-    """What a page holds: its tags in order, and its text."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(answer.body.decode())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, *names: str) -> list[dict[str, str | None]]:
-        """The attributes of tags."""
-        return [attributes for tag, attributes in self.tags if tag in names]
-
-    def named(self, name: str) -> dict[str, str | None]:
-        """The input of a field."""
-        return next(a for a in self.all("input", "select", "textarea") if a.get("name") == name)
 
 
 async def test_an_answer_before_the_run_comes_to_the_question(api: ApiClient, engine: Engine) -> None:
@@ -277,127 +182,6 @@ async def test_every_fault_of_an_answer_is_told(api: ApiClient, engine: Engine) 
     assert (await asked.post(GOOD)).status == 202
     data = {"email": "a@example.com", "count": None, "size": None, "agree": True, "note": None}
     assert await asked.finish() == {"outcome": "submitted", "data": data}
-
-
-async def test_an_approval_needs_one_of_its_buttons(api: ApiClient, engine: Engine) -> None:
-    """No outcome, an unknown one, the time-out and other types are faults that name the legal ones."""
-    asked = await Asked.start(api, engine, "approval", text="?")
-    for wrong in ({}, {"outcome": "maybe"}, {"outcome": "timeout"}, {"outcome": 1}, {"outcome": ["approved"]}):
-        refused = await asked.post(wrong)
-        assert (refused.status, refused.json["errors"][0]["path"]) == (422, "outcome")
-        assert '"approved", "rejected"' in refused.json["message"]
-    page = await asked.post(data="comment=hm", headers={**PAGE, **FORM})
-    assert page.status == 422
-    assert {a.get("href") for a in Seen(page).all("a")} == {"#outcome"}
-
-
-async def test_a_browser_fills_in_a_form(api: ApiClient, engine: Engine) -> None:
-    """The page shows the fields; faults stand beside them with what was typed; in the end it says thanks, once."""
-    asked = await Asked.start(api, engine, "form", title="Order", fields=FIELDS)
-    page = Seen(await asked.get(**PAGE))
-    assert [a.get("name") for a in page.all("input", "select", "textarea")] == [field["name"] for field in FIELDS]
-    assert page.named("count")["value"] == "2"
-    typed = {"email": "nobody", "count": "many", "size": "", "note": "a\r\nb"}
-    answer = await asked.post(data=urlencode(typed), headers={**PAGE, **FORM})
-    refused = Seen(answer)
-    assert answer.status == 422
-    assert refused.text.startswith("Error: Order")
-    assert {a["href"] for a in refused.all("a")} == {"#f0", "#f1", "#f3"}
-    assert [refused.named(name).get("aria-invalid") for name in ("email", "count", "size", "agree")] == [
-        "true",
-        "true",
-        None,
-        "true",
-    ]
-    assert (refused.named("email")["value"], refused.named("count")["value"]) == ("nobody", "many")
-    typed |= {"email": "a@example.com", "count": "3", "agree": "true"}
-    answer = await asked.post(data=urlencode(typed), headers={**PAGE, **FORM})
-    assert (answer.status, "Thank you" in Seen(answer).text) == (200, True)
-    answer = await asked.post(data=urlencode(typed), headers={**PAGE, **FORM})
-    assert (answer.status, "Answered" in Seen(answer).text) == (409, True)
-    data = {"email": "a@example.com", "count": 3, "size": None, "agree": True, "note": "a\nb"}
-    assert await asked.finish() == {"outcome": "submitted", "data": data}
-
-
-async def test_pages_can_be_used_by_everybody(api: ApiClient, engine: Engine) -> None:
-    """A language, a title and one heading; every field has its label and its help; no script is needed or there."""
-    asked = await Asked.start(api, engine, "form", title="Order", text="One\nTwo", fields=FIELDS)
-    for answer in (await asked.get(**PAGE), await asked.post(data="", headers={**PAGE, **FORM})):
-        page = Seen(answer)
-        ids = [a["id"] for _, a in page.tags if "id" in a]
-        assert len(ids) == len(set(ids))
-        assert page.all("html")[0]["lang"] == "en"
-        assert (len(page.all("title")), len(page.all("h1")), len(page.all("main"))) == (1, 1, 1)
-        assert {a["id"] for a in page.all("input", "select", "textarea")} == {a["for"] for a in page.all("label")}
-        about = " ".join(a.get("aria-describedby") or "" for _, a in page.tags).split()
-        assert about
-        assert set(about) <= set(ids)
-        assert {str(a["href"]).removeprefix("#") for a in page.all("a")} <= set(ids)
-        assert {tag for tag, _ in page.tags} & {"script", "iframe", "object", "img", "link", "base"} == set()
-    decision = Seen(await (await Asked.start(api, engine, "approval", text="?")).get(**PAGE))
-    assert (len(decision.all("fieldset")), len(decision.all("legend"))) == (1, 1)
-    assert [a["value"] for a in decision.all("button")] == ["approved", "rejected"]
-
-
-EVIL = "</textarea></title></style><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 }}\0"
-
-
-async def test_nothing_anybody_wrote_becomes_markup(api: ApiClient, engine: Engine) -> None:
-    """Texts of authors, values from outside and what visitors typed stand in the page as text."""
-    evil = EVIL.replace("{{ 7 }}", "")
-    fields = [
-        {"name": "a", "label": "{{ t.evil }}", "help": "{{ t.evil }}", "default": "{{ t.evil }}", "max_length": 5},
-        {"name": "b", "type": "textarea", "default": "{{ t.evil }}", "max_length": 5},
-        {"name": "c", "type": "select", "choices": [evil]},
-    ]
-    asked = await Asked.start(
-        api, engine, "form", fields=fields, context={"evil": EVIL}, title="{{ t.evil }}", text="{{ t.evil }}",
-        who="{{ t.evil }}", submit="{{ t.evil }}",
-    )  # fmt: skip
-    typed = urlencode({"a": EVIL, "b": EVIL, "c": EVIL, EVIL: EVIL})
-    for answer in (await asked.get(**PAGE), await asked.post(data=typed, headers={**PAGE, **FORM})):
-        page = Seen(answer)
-        assert {tag for tag, _ in page.tags} & {"script", "img"} == set()
-        assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-        assert len(page.all("style")) == len(page.all("title")) == 1
-        assert page.named("a")["value"] == EVIL.replace("\0", "\ufffd")
-        assert b"\0" not in answer.body
-
-
-async def test_pages_are_kept_and_framed_by_nobody(api: ApiClient, engine: Engine) -> None:
-    """Every page forbids scripts, frames, caches and referrers, and its style is the one that is allowed."""
-    asked = await Asked.start(api, engine, "approval", text="?")
-    for answer in (await asked.get(**PAGE), await api.call("GET", f"{PATH}x", token="", headers=PAGE)):
-        policy = answer.headers["Content-Security-Policy"]
-        assert "default-src 'none'" in policy
-        assert "frame-ancestors 'none'" in policy
-        style = answer.body.decode().partition("<style>")[2].partition("</style>")[0]
-        assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
-        assert answer.headers["X-Frame-Options"] == "DENY"
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert (await asked.get()).headers["Cache-Control"] == "no-store"
-
-
-@pytest.mark.parametrize(
-    ("accept", "page"),
-    [
-        ("", False),
-        ("*/*", False),
-        ("application/json", False),
-        ("text/html", True),
-        ("application/json, text/html;q=0.5", False),
-        ("text/html;q=0.2, application/json;q=0.1", True),
-        ("text/html;q=0", False),
-        ("text/html;q=x", False),
-    ],
-)
-async def test_browsers_get_pages_and_programs_json(api: ApiClient, engine: Engine, accept: str, page: bool) -> None:
-    """`Accept` decides; without a wish for a page it is JSON."""
-    asked = await Asked.start(api, engine, "approval", text="?")
-    answer = await asked.get(Accept=accept)
-    assert answer.headers["Content-Type"].startswith("text/html" if page else "application/json")
 
 
 @pytest.mark.parametrize(

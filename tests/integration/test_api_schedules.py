@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,14 +14,6 @@ from tests.api_client import ApiClient, node, token
 
 HOURLY = {"schedule_type": "interval", "schedule_value": "1 hour"}
 RARE = {"schedule_type": "cron", "schedule_value": "0 0 29 2 */7", "timezone": "America/New_York"}
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the api's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 def moment(text: str) -> datetime:

@@ -121,10 +121,10 @@ async def test_every_kind_of_node(make_api: Any, database_url: str, receiver: An
 
 async def test_examples_of_the_catalogue_can_be_tried(api: ApiClient) -> None:
     """An example with its context, as the catalogue gives both."""
-    for entry in (await api.call("GET", "/workflows/node-types")).json:
-        if entry["component_id"] in ("merge", "json_parser", "validate"):
-            body = {"node": {"id": "n", "data": entry["example"]}, "context": entry["example_context"]}
-            assert (await api.call("POST", "/workflows/test-node", body)).json["status"] == "success"
+    entries = {entry["component_id"]: entry for entry in (await api.call("GET", "/workflows/node-types")).json}
+    for name in ("merge", "json_parser", "validate"):
+        body = {"node": {"id": "n", "data": entries[name]["example"]}, "context": entries[name]["example_context"]}
+        assert (await api.call("POST", "/workflows/test-node", body)).json["status"] == "success", name
 
 
 async def test_a_node_that_fails_says_why(make_api: Any, receiver: Any) -> None:

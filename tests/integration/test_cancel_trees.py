@@ -1,25 +1,14 @@
 """Cancelling runs that wait for runs they started: the whole tree ends, and what waited for a cancelled run goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-import pytest
 
 from shared.store.cancel import cancel_runs, settle_ended
 from tests.duties import add_incarnation, add_run, add_workflow, ago, mint, running
-from tests.engine import assert_sound, eventually
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
+from tests.engine import eventually
 
 
 def caller(child: UUID, **columns: Any) -> dict[str, Any]:

@@ -2,34 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
-from shared.advances import Advance, ChildCall
 from shared.ids import Prefix, encode
-from shared.lanes import Reference
 from shared.metrics import RUNS_STARTED
 from shared.nodes.base import Outcome
-from shared.store.advance import commit, follow_up
 from shared.store.cancel import cancel_runs
 from shared.store.results import MAX_RUN_OUTPUT
 from tests.calls import CALLED, beside, call, children_of, pair, payload_of, runs_of, settle
-from tests.engine import Engine, Gates, eventually, first, graph, mint, registry, start_run, workflow
-from tests.rows import advance, assert_sound, error_of, opening, output_of, result, steps_of
-from worker.commits import Commits
+from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, workflow
+from tests.rows import error_of, output_of, status_of, steps_of
 
 INNER = {"value": "{{ t.payload.n }}"}
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def test_a_waiting_step_goes_on_with_the_run_it_started(database_url, database):
@@ -53,7 +38,7 @@ async def test_a_step_that_does_not_wait_goes_on_at_once(database_url, database)
     async with Engine.running(database_url) as engine:
         run_id = await start_run(database, flow)
         await engine.take(first(run_id, flow))
-        await eventually(lambda: _has(database, run_id, "completed"))
+        await until_status(database, run_id, "completed")
         (child,) = await runs_of(database, callee)
         assert (child["status"], child["parent_waits"]) == ("pending", False)
         await settle(engine)
@@ -62,8 +47,13 @@ async def test_a_step_that_does_not_wait_goes_on_at_once(database_url, database)
     assert [run["status"] for run in await runs_of(database, callee)] == ["completed"]
 
 
-async def _has(database, run_id, status):
-    return await database.fetchval("SELECT status FROM runs WHERE id = $1", run_id) == status
+async def until_status(database, run_id, status):
+    """Wait until a run has a status."""
+
+    async def there():
+        return await status_of(database, run_id) == status
+
+    await eventually(there)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +99,7 @@ async def test_a_failed_child_fails_the_step(database_url, database):
     error = await error_of(database, run_id, "c")
     assert error["code"] == "child_failed"
     assert error["message"] == f"The run {encode(Prefix.RUN, child['id'])} failed: no stock"
-    assert await _has(database, run_id, "completed")
+    assert await status_of(database, run_id) == "completed"
 
 
 async def test_a_retry_starts_a_fresh_child(database_url, database):
@@ -148,7 +138,7 @@ async def test_a_workflow_that_cannot_be_called_fails_the_step(database_url, dat
         run_id = await engine.run(flow)
     assert (await error_of(database, run_id, "c"))["code"] == code
     assert await runs_of(database, callee) == []
-    assert await _has(database, run_id, "failed")
+    assert await status_of(database, run_id) == "failed"
 
 
 async def test_runs_stand_at_most_ten_deep(database_url, database):
@@ -177,7 +167,7 @@ async def test_a_timeout_ends_the_wait_and_not_the_child(database_url, database)
         gates.gates["a"].set()
         await settle(engine)
     assert [run["status"] for run in await runs_of(database, callee)] == ["completed"]
-    assert await _has(database, run_id, "failed")
+    assert await status_of(database, run_id) == "failed"
 
 
 async def test_a_hundred_children_at_once(database_url, database):
@@ -231,7 +221,7 @@ async def test_cancelling_the_parent_cancels_the_child(database_url, database):
         await settle(engine)
     assert gates.cancelled["a"] == 1
     assert [run["status"] for run in await runs_of(database, callee)] == ["cancelled"]
-    assert await _has(database, run_id, "cancelled")
+    assert await status_of(database, run_id) == "cancelled"
     assert await steps_of(database, run_id) == {"t": "success", "c": "cancelled"}
 
 
@@ -308,162 +298,10 @@ async def test_a_parent_that_failed_meanwhile_is_left_alone(database_url, databa
         run_id = await start_run(database, flow)
         await engine.take(first(run_id, flow))
         await eventually(engine_reaches(engine, gates))
-        await eventually(lambda: _has(database, run_id, "failed"))
+        await until_status(database, run_id, "failed")
         gates.gates["a"].set()
         await settle(engine)
     assert [run["status"] for run in await runs_of(database, callee)] == ["completed"]
     assert await steps_of(database, run_id) == {
         "t": "success", "b": "success", "x": "success", "c": "cancelled"
     }  # fmt: skip
-
-
-async def commit_all(database: asyncpg.Connection, *units: Advance):
-    """Commit as a worker does."""
-    async with database.transaction():
-        committed = await commit(database, units, mint.uuid())
-        await follow_up(database, units, committed)
-    return committed
-
-
-def calling(run_id, node, flow, *, waits):
-    """An advance that begins to call at a node that it holds."""
-    child = mint.uuid()
-    opened = opening(node, "waiting", waits="child_run", child_run_id=child, claim_first=False)
-    made = ChildCall(node, "-", child, flow.workflow_id, "{}", waits)
-    return advance(run_id, node, results=[], openings=[opened], calls=[made])
-
-
-@pytest.mark.parametrize("waits", [True, False])
-async def test_a_commit_that_is_sent_again_starts_no_second_child(database, waits):
-    """Neither the same advance again, nor a late one of another worker for the same step, even once it was woken."""
-    flow = await workflow(database, *graph("t>fa", t=CALLED))
-    run_id = await start_run(database, flow)
-    unit = calling(run_id, "t", flow, waits=waits)
-    committed = await commit_all(database, unit)
-    assert (committed.held, committed.started) == ({0: True}, ["workflow"])
-    again = await commit_all(database, unit)
-    late = await commit_all(database, calling(run_id, "t", flow, waits=waits))
-    (child,) = await children_of(database, run_id)
-    await commit_all(database, advance(child["id"], "t", caller=run_id if waits else None))
-    later = await commit_all(database, calling(run_id, "t", flow, waits=waits))
-    assert [each.held for each in (again, late, later)] == [{}, {}, {}]
-    assert len(await children_of(database, run_id)) == 1
-    assert await database.fetchval("SELECT wake FROM open_steps WHERE run_id = $1", run_id) == "child"
-
-
-async def test_a_child_that_is_gone_fails_the_step(database_url, database):
-    """A child whose row was removed before its parent went on: the step fails and says so."""
-    flow, callee = await pair(database, graph("t>fa", t=CALLED), "t>c", wait=True)
-    async with Engine.running(database_url) as engine:
-        run_id = await start_run(database, flow)
-        await engine.take(first(run_id, flow))
-        await eventually(lambda: database.fetchval("SELECT count(*) FROM open_steps WHERE status = 'waiting'"))
-        (child,) = await runs_of(database, callee)
-        await cancel_runs(database, [child["id"]])
-        await database.execute("DELETE FROM runs WHERE id = $1", child["id"])
-        await settle(engine)
-    assert "removed" in (await error_of(database, run_id, "c"))["message"]
-
-
-def lose_answers(monkeypatch, wanted):
-    """Let the answer to the first commit of an advance that is wanted get lost, after Postgres has committed."""
-    lost = []
-    commits = Commits._commit
-
-    async def lossy(self, advances, incarnation):
-        committed = await commits(self, advances, incarnation)
-        if not lost and any(wanted(each) for each in advances):
-            lost.append(committed)
-            raise ConnectionResetError
-        return committed
-
-    monkeypatch.setattr(Commits, "_commit", lossy)
-    return lost
-
-
-@pytest.mark.parametrize("wait", [True, False])
-async def test_a_lost_answer_to_the_commit_starts_no_second_child(database_url, database, monkeypatch, wait):
-    """The commit is sent again and finds itself done; whoever finds the rows later goes on with both runs."""
-    lost = lose_answers(monkeypatch, lambda advance: advance.calls)
-    flow, callee = await pair(database, graph("t>fa", t=CALLED, fa={"value": 1}), "t>c", wait=wait)
-    async with Engine.running(database_url) as engine:
-        run_id = await start_run(database, flow)
-        await engine.take(first(run_id, flow))
-        await eventually(lambda: lost)
-        await engine.idle()
-        (child,) = await runs_of(database, callee)
-        await engine.take(Reference(run_id, "c", "-", claim=True), first(child["id"], callee))
-        await settle(engine)
-    assert [run["status"] for run in await runs_of(database, callee)] == ["completed"]
-    assert await _has(database, run_id, "completed")
-
-
-async def test_a_lost_answer_to_the_childs_end_wakes_the_parent_once(database_url, database, monkeypatch):
-    """The child's end and the parent's wake are one commit; whoever finds the ready step goes on with it."""
-    lost = lose_answers(monkeypatch, lambda advance: advance.caller)
-    flow, callee = await pair(database, graph("t>fa", t=CALLED, fa={"value": 1}), "t>c")
-    async with Engine.running(database_url) as engine:
-        run_id = await start_run(database, flow)
-        await engine.take(first(run_id, flow))
-
-        async def is_lost():
-            await engine.follow()
-            return lost
-
-        await eventually(is_lost)
-        await engine.idle()
-        assert await database.fetchval("SELECT wake FROM open_steps WHERE run_id = $1", run_id) == "child"
-        await engine.take(Reference(run_id, "c", "-", claim=True))
-        await settle(engine)
-    assert len(await runs_of(database, callee)) == 1
-    assert (await output_of(database, run_id, "c"))["output"] == {"value": 1}
-
-
-async def test_another_worker_goes_on_with_both(database_url, database):
-    """The worker that started the child is gone: nothing of it is needed any more."""
-    flow, callee = await pair(database, graph("t>fa", t=CALLED, fa={"value": 1}), "t>c")
-    async with Engine.running(database_url) as gone:
-        run_id = await start_run(database, flow)
-        await gone.take(first(run_id, flow))
-        await eventually(lambda: database.fetchval("SELECT count(*) FROM open_steps WHERE status = 'waiting'"))
-    (child,) = await runs_of(database, callee)
-    async with Engine.running(database_url) as engine:
-        await engine.take(first(child["id"], callee))
-        await settle(engine)
-    assert await _has(database, run_id, "completed")
-
-
-async def test_repeated_messages_start_no_second_child(database_url, database):
-    """Two workers get every message three times; steps behind joins, which nobody claims first, call once each."""
-    callee = await workflow(database, *graph("t>fa", t=CALLED))
-    drawn = graph("t>a t>b a>c b>c c>d", c=call(callee), d=call(callee, wait=False))
-    flow = await beside(database, callee, drawn)
-    async with Engine.running(database_url) as one, Engine.running(database_url) as two:
-        for run_id in [await start_run(database, flow) for _ in range(20)]:
-            for engine in (one, two, one):
-                await engine.take(first(run_id, flow))
-
-        async def ended():
-            references = one.mailbox.references() + two.mailbox.references()
-            for engine in (one, two, one):
-                await asyncio.gather(*(engine.take(reference) for reference in references))
-            return not await database.fetchval("SELECT count(*) FROM runs WHERE completed_at IS NULL")
-
-        await eventually(ended, 60)
-    counts = await database.fetch(
-        "SELECT count(*) FROM runs WHERE parent_run_id IS NOT NULL GROUP BY parent_run_id, parent_node_id"
-    )
-    assert [row["count"] for row in counts] == [1] * 40
-
-
-async def test_a_late_worker_does_not_begin_the_next_attempt(database):
-    """A worker that read the first attempt without a claim cannot take the second one: that one is claimed."""
-    flow = await workflow(database, *graph("t>fa", t=CALLED))
-    run_id = await start_run(database, flow)
-    await commit_all(database, calling(run_id, "t", flow, waits=False))
-    failed = [result("t", status="retried")]
-    again = opening("t", "ready", attempt=2)
-    await commit_all(database, advance(run_id, "t", results=failed, openings=[again], wake="child"))
-    late = await commit_all(database, calling(run_id, "t", flow, waits=False))
-    assert late.held == {}
-    assert len(await children_of(database, run_id)) == 1

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from shared.lanes import Reference
@@ -13,18 +12,9 @@ from shared.store.taken import GIVEN_UP
 from tests.duties import Replica
 from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, workflow
 from tests.proxy import Proxy
-from tests.rows import assert_sound, error_of, steps_of
+from tests.rows import error_of, steps_of
 
 ONCE = {"on_crash": "fail"}
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 @pytest.fixture

@@ -5,20 +5,16 @@ import gzip
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient, Outcome
 from shared.egress.guard import Guard
 from shared.errors import StepFailedError
+from tests.outward import certified
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -380,29 +376,10 @@ async def test_addresses_are_tried_in_turn(serve: Serve) -> None:
         assert (await client.request("GET", f"http://a.test:{port}/")).status == 200
 
 
-def _certificate(name: str, folder: Path) -> ssl.SSLContext:
-    """A server context with a self-signed certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    start = datetime.now(UTC) - timedelta(days=1)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), 1, start, start + timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
-
-
 async def test_tls_keeps_the_name_and_is_verified(client: EgressClient, serve: Serve, tmp_path: Path) -> None:
     """TLS asks for the host by name, not by address; a self-signed certificate passes only if the caller says so."""
     asked: list[str | None] = []
-    context = _certificate("secure.test", tmp_path)
+    context = certified("secure.test", tmp_path)
     context.sni_callback = lambda _, name, __: asked.append(name)
     port = await serve(_fine, context)
     url = f"https://secure.test:{port}/"

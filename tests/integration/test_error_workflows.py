@@ -1,9 +1,7 @@
 """Error workflows: a failed run starts the one that its workflow names, once, in the transaction that ends it."""
 
 import json
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from shared.ids import Prefix, encode
@@ -12,19 +10,10 @@ from shared.store.advance import commit
 from shared.store.cancel import cancel_runs, fail_runs
 from tests.calls import CALLED, FAILED, beside, call, payload_of, runs_of, settle
 from tests.engine import Engine, Flow, first, graph, mint, start_run, workflow
-from tests.rows import advance, assert_sound, output_of
+from tests.rows import advance, output_of
 from worker.commits import Commits
 
 STOP = {"component": "terminate", "status": "failed", "message": "out of stock"}
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def handled(database, drawn=None, handler=None) -> tuple[Flow, Flow]:

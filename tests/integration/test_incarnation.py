@@ -1,23 +1,12 @@
 """The lease of a worker, on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import asyncpg
-import pytest
 
 from shared.lanes import Reference
 from shared.store.taken import claim
 from tests.engine import eventually, graph, mint, start_run, workflow
 from worker.holdings import Held
 from worker.incarnation import Incarnation
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 def incarnation_on(database_url, holdings=None, lease=6.0):
@@ -85,10 +74,11 @@ async def test_a_lost_connection_is_made_again(database_url, database):
     incarnation = incarnation_on(database_url)
     await incarnation.start()
     before = await beats(database, incarnation.id)
-    await database.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'edgewise-heartbeat'"
+    killed = await database.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'edgewise-heartbeat'"
         " AND datname = current_database()"
     )
+    assert killed == 1
 
     async def beaten():
         return await beats(database, incarnation.id) > before

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -15,15 +14,6 @@ from shared.ingest import Ingest, Trigger
 from shared.lanes import Doorbell, Reference
 from tests.engine import Mailbox, eventually, graph, mint, workflow
 from tests.proxy import Proxy
-from tests.rows import assert_sound
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 class Desk:

@@ -12,15 +12,6 @@ from shared.db import Clock, open_pool
 from shared.ingest import Accepted, Ingest, Trigger
 from tests.engine import Flow, Mailbox, graph, workflow
 from tests.proxy import Proxy
-from tests.rows import assert_sound
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Steps that ended their workers run in processes of their own."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from shared.ids import Prefix, encode
@@ -11,19 +9,10 @@ from shared.lanes import Reference
 from shared.metrics import POISON_STEPS
 from tests import killers
 from tests.engine import Engine, eventually, first, graph, registry, start_run, workflow
-from tests.rows import assert_sound, error_of, output_of, steps_of
+from tests.rows import error_of, output_of, steps_of
 from worker.isolation import Isolation
 
 RETRY = {"max_attempts": 5, "delay": 0, "on": ["network", "timeout", "429", "5xx", "4xx", "error"]}
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 @pytest.fixture

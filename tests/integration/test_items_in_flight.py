@@ -1,24 +1,12 @@
 """Items of which several steps are in flight when the first of them fails."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from shared.errors import StepFailedError
 from shared.nodes.base import Outcome
 from tests.engine import Engine, first, graph, registry, start_run, workflow
-from tests.rows import assert_sound
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 class Meeting:

@@ -3,9 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from shared.errors import StepFailedError
@@ -15,16 +13,7 @@ from shared.nodes.base import Outcome
 from shared.store.cancel import cancel_runs
 from shared.store.results import iterator_output
 from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, workflow
-from tests.rows import assert_sound, error_of, output_of
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
+from tests.rows import error_of, output_of
 
 
 def iterator(items="{{ t.items }}", **data):

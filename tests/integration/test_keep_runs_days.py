@@ -1,6 +1,5 @@
 """A workflow's own retention: it hides at once, and the scheduler removes in batches."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -8,32 +7,19 @@ import asyncpg
 import pytest
 
 from scheduler.retention import Retention
-from shared.db import open_pool
 from shared.ids import Prefix, decode, encode, milliseconds_of, uuid7
 from tests.api_client import ApiClient
 from tests.duties import add_run, ago, exhaust, insert, mint
-from tests.rows import assert_sound
 
 DAY_MS = 86_400_000
 KEEP = 90
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def database(database: asyncpg.Connection) -> asyncpg.Connection:
     """A connection to a database with partitions of ten days."""
-    connection = await asyncpg.connect(database_url)
-    await connection.execute("SELECT make_partitions(10, 14)")
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    """Connections of a scheduler."""
-    made = await open_pool(database_url, size=4, name="test")
-    yield made
-    await made.close()
+    await database.execute("SELECT make_partitions(10, 14)")
+    return database
 
 
 def aged(days: float) -> UUID:

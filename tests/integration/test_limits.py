@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from scheduler.limits import Limits
@@ -12,16 +10,7 @@ from shared.errors import StepFailedError
 from shared.nodes.base import Outcome
 from shared.store.cancel import cancel_runs
 from tests.engine import Engine, Flow, Gates, eventually, first, graph, registry, start_runs, workflow
-from tests.rows import assert_sound, steps_of
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
+from tests.rows import steps_of
 
 
 async def limit(database, flow: Flow, **settings):

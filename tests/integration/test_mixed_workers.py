@@ -12,20 +12,11 @@ from shared.lanes import Reference
 from shared.nodes.registry import default_registry
 from tests.duties import Replica
 from tests.engine import Engine, Gates, eventually, first, graph, registry, start_runs, workflow
-from tests.rows import assert_sound, steps_of
+from tests.rows import steps_of
 
 #: Claims of one step that a worker which does not know it may make in two minutes: at its message, then 5, 10, 20, 40 s
 #: after one another.
 CLAIMS = 5
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 @pytest.fixture

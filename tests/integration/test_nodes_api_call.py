@@ -24,25 +24,12 @@ PATH = "/workflows/authorization"
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    async with serving("https://edgewise.test/callback") as one:
-        yield one
-
-
-@pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[Engine]:
     """A worker that may reach this machine."""
     async with Engine.running(database_url, default_registry()) as running, authorizer(database_url) as mine:
         tools = running.executor._tools
         running.executor._tools = tools._replace(egress=mine._egress, authorizer=mine)
         yield running
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 async def authorize(api: ApiClient, kind: str, fields: dict[str, Any]) -> str:

@@ -12,13 +12,12 @@ import pytest
 
 from scheduler.housekeeping import Housekeeping
 from scheduler.retention import Retention
-from shared.db import open_pool
 from shared.ids import Prefix, decode, encode, uuid7
 from shared.store.duties import partition_days_ahead
 from shared.store.retention import expire_day, expired_days
 from tests.duties import add_run, add_workflow, ago, exhaust, insert
 from tests.engine import Engine, Gates, eventually, first, graph, mint, registry, start_run, workflow
-from tests.rows import assert_sound, steps_of
+from tests.rows import steps_of
 
 KEEP = 90
 #: Days ago; all of their runs are older than `KEEP`.
@@ -28,22 +27,11 @@ TABLES = ("runs", "steps", "items")
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def database(database: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
     """A connection that is no scheduler's, to a database with a day of partitions that is over."""
-    connection = await asyncpg.connect(database_url)
-    await add_day(connection, OVER)
-    yield connection
-    await assert_sound(connection)
-    assert await connection.fetch("SELECT relname FROM pg_class WHERE relname LIKE '%\\_kept'") == []
-    await connection.close()
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    """Connections of a scheduler."""
-    made = await open_pool(database_url, size=4, name="test")
-    yield made
-    await made.close()
+    await add_day(database, OVER)
+    yield database
+    assert await database.fetch("SELECT relname FROM pg_class WHERE relname LIKE '%\\_kept'") == []
 
 
 async def day_of(database: Any, days_ago: int) -> date:

@@ -4,12 +4,10 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import pytest
 
 from shared.store.idempotency import body_context
 from shared.store.rotation import ENCRYPTED, rotate
@@ -28,14 +26,6 @@ PLAIN = {
     "workflows.previous_token_hash": "SHA-256 of 256 random bits",
     "workflows.webhook_token_hash": "SHA-256 of 256 random bits",
 }
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 async def test_every_column_of_bytes_is_encrypted_and_listed_or_is_known_not_to_be(

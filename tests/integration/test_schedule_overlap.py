@@ -17,16 +17,6 @@ from shared.metrics import SCHEDULE_SLOTS
 from shared.store import scheduled_runs
 from tests.duties import Replica, ago, insert, mint, pair
 from tests.engine import Engine, Flow, Gates, eventually, first, graph, registry, start_runs, workflow
-from tests.rows import assert_sound
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is nobody else's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 class Stage:

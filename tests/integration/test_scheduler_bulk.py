@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -16,16 +15,6 @@ from shared.store.bulk import STATUSES, Filter
 from shared.store.open_runs import RunLimits
 from shared.store.runs_read import FIRST_ID, LAST_ID
 from tests.duties import add_incarnation, add_run, add_workflow, ago, exhaust, flood, mint, pair, running
-from tests.engine import assert_sound
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no scheduler's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 @pytest.fixture(autouse=True)

@@ -3,25 +3,14 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 
 from shared.metrics import RUNS_FINISHED
 from shared.queries import load
 from shared.store.cancel import cancel_runs, cancel_workflow_runs, settle_ended
 from tests.duties import add_incarnation, add_run, add_workflow, ago, flood, mint, running
-from tests.engine import Engine, assert_sound, eventually, first, graph, registry, start_run, steps_of, workflow
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
+from tests.engine import Engine, eventually, first, graph, registry, start_run, steps_of, workflow
 
 
 async def test_a_run_with_nothing_in_flight_is_cancelled_at_once(database):

@@ -1,24 +1,12 @@
 """Partitions, gauges, and what is removed; two schedulers at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from shared.metrics import BACKLOG_OLDEST, BACKLOG_STEPS, OPEN_STEPS
 from shared.store.duties import partition_days_ahead
 from tests.duties import add_incarnation, add_run, add_workflow, ago, exhaust, flood, insert, mint, pair, running
-from tests.engine import assert_sound
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no scheduler's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def test_missing_partitions_are_made(database, database_url, broker_url):

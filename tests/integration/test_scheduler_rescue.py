@@ -1,24 +1,11 @@
 """Taking steps from workers that have died; two schedulers at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import asyncpg
-import pytest
 
 from scheduler.rescue import Contact, Rescue
 from shared.metrics import RESCUED
 from tests.duties import LEASE, add_incarnation, add_run, add_workflow, exhaust, flood, mint, pair, running
-from tests.engine import assert_sound, steps_of
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no scheduler's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
+from tests.engine import steps_of
 
 
 async def test_steps_of_a_silent_worker_come_back_once(database, database_url, broker_url):

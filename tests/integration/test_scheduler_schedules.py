@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -14,18 +13,8 @@ from scheduler import schedules
 from shared.metrics import SCHEDULE_SLOTS
 from shared.schedule import Schedule, next_slot, read_policy
 from tests.duties import add_workflow, add_workspace, ago, exhaust, mint, pair
-from tests.engine import assert_sound
 
 INTERVAL = {"schedule_type": "interval", "schedule_value": "1 hour"}
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no scheduler's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def slot_ago(database: asyncpg.Connection, seconds: float) -> datetime:

@@ -3,10 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
-import asyncpg
 import pytest
 import redis
 import structlog
@@ -27,16 +25,7 @@ from tests.duties import (
     pair,
     queued_references,
 )
-from tests.engine import assert_sound, eventually
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is no scheduler's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
+from tests.engine import eventually
 
 
 async def test_a_wait_that_is_over_is_woken_once(database, database_url, broker_url):

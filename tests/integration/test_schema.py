@@ -23,6 +23,7 @@ INSERT = (
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection, for rows that no engine would write."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()

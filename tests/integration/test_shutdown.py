@@ -6,11 +6,10 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import asyncpg
 import pytest
 
 from api.main import Api
@@ -24,20 +23,11 @@ from tests import killers
 from tests.api_client import config
 from tests.engine import Engine, eventually, first, graph, registry, start_run, workflow
 from tests.proxy import Proxy
-from tests.rows import assert_sound, steps_of
+from tests.rows import steps_of
 from tests.running import until
 from worker.holdings import Abort
 
 GRACE = 2.0
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def test_steps_end_or_are_handed_back_by_their_length(database_url, database):

@@ -1,7 +1,6 @@
 """How rows lie on pages: what is updated often is updated in place, without a new entry in any index (HOT)."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import asyncpg
@@ -19,13 +18,6 @@ class Updates(NamedTuple):
 
     rows: int
     hot: float
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 async def updates(database: asyncpg.Connection, table: str, rows: int) -> Updates:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +18,7 @@ from tests import keeper
 from tests.calls import CALLED, beside, call
 from tests.engine import KEYS, Engine, Flow, eventually, first, graph, mint, start_run, workflow
 from tests.outward import serving
-from tests.rows import assert_sound, error_of, output_of
+from tests.rows import error_of, output_of
 from tests.searching import found
 from worker.isolation import Isolation
 from worker.secrets import Secrets
@@ -38,15 +37,6 @@ async def _echo(data: keeper.KeeperData, _: StepContext) -> Outcome:
         "raw": json.dumps(data.token),
     }
     return Outcome(echo, step_input={"headers": {"X-Token": data.token}})
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def _keep(database: asyncpg.Connection, flow: Flow, name: str, secret: str, keys: KeyRing = KEYS) -> UUID:

@@ -14,7 +14,7 @@ from shared.metrics import DELIVERIES_DROPPED
 from shared.store import deliveries
 from shared.store.open_runs import RunLimits
 from tests.api_client import ApiClient, token
-from tests.integration.test_webhook_rules import SECRET, github, hook, keep_secret, send
+from tests.hooks import SECRET, github, hook, keep_secret, send
 
 
 async def listed(api: ApiClient, workflow: dict[str, Any], **query: str) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.api_client import PUBLIC_URL, Answer, ApiClient, token
-from tests.integration.test_webhook_rules import hook, send
+from tests.hooks import hook, send
 
 
 def _path(workflow: dict[str, Any]) -> str:

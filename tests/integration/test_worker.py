@@ -3,10 +3,8 @@
 import asyncio
 import base64
 import random
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 
 from shared.announcer import Announcer
 from shared.config import load as load_config
@@ -16,21 +14,8 @@ from shared.lanes import Reference
 from shared.nodes.base import Outcome, Terminate
 from shared.nodes.registry import default_registry
 from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, start_runs, workflow
-from tests.rows import assert_sound, steps_of
+from tests.rows import status_of, steps_of
 from worker.main import Worker
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
-
-
-async def status_of(database, run_id):
-    return await database.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
 
 
 async def test_a_pure_run_is_one_commit_without_a_claim(database_url, database):

@@ -2,29 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from shared.lanes import Reference
 from shared.nodes.base import Outcome
 from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, workflow
 from tests.proxy import Proxy
-from tests.rows import assert_sound, error_of, steps_of
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
-
-
-async def status_of(database, run_id):
-    return await database.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
+from tests.rows import error_of, status_of, steps_of
 
 
 async def declare_dead(database):
