@@ -96,8 +96,7 @@ async def test_an_effect_that_hangs_its_process_is_killed(database_url, database
     assert "hangs" in error["message"]
 
 
-@pytest.mark.parametrize("how", ["exit", "segfault", "spin"])
-@pytest.mark.parametrize("caught", [False, True])
+@pytest.mark.parametrize(("how", "caught"), [("exit", False), ("segfault", True), ("spin", False)])
 async def test_the_pure_node_that_crashes_is_the_one_that_fails(database_url, database, notes, how, caught):
     """Not the step its walk came by: that, and the nodes before and behind it, keep their results."""
     spec = "t>f1 f1>f2 f2>f3:error" if caught else "t>f1 f1>f2 f2>f3"

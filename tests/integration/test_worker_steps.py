@@ -7,26 +7,8 @@ import pytest
 from shared.errors import StepFailedError
 from shared.lanes import Reference
 from shared.nodes.base import Outcome, Terminate
-<<<<<<< HEAD
 from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, wake_due, workflow
-from tests.rows import assert_sound, error_of, output_of, steps_of
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the worker's."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
-
-
-async def status_of(database, run_id):
-    return await database.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
-=======
-from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, workflow
 from tests.rows import assert_sound, error_of, output_of, status_of, steps_of
->>>>>>> 9de5cc0 (Tests share one connection that is no service's, and seven long files are split by what they are about)
 
 
 async def test_an_output_over_one_mebibyte_fails_its_step(database_url, database):

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.templates import TemplateError, TemplateSyntaxError, parse
@@ -50,10 +50,17 @@ pieces = st.sampled_from(
 
 
 frames = st.sampled_from(['["{}"]', "[{}]", '{{"a":"{}"}}', '{{"{}":1}}', "{}"])
-sources = st.tuples(frames, st.lists(pieces, max_size=6).map("".join)).map(lambda pair: pair[0].format(pair[1]))
+# Most of what is put together of pieces is no document; of these most are.
+parts = st.sampled_from(["a", "{{ n1.v }}", "{% if true %}{{ n1.v }}{% endif %}", '","{{ n1.v }}', ",[{{ n1.v }}]"])
+contents = st.one_of(*[st.lists(parts, min_size=1, max_size=2)] * 2, st.lists(pieces, max_size=6)).map("".join)
+# Where one of these is not written as a text it ends its own and goes on with another.
+hostile = st.sampled_from(['","', '","x":"', '":1,"x', "\\"])
+sources = st.tuples(frames, contents).map(lambda pair: pair[0].format(pair[1]))
 
 
-@given(sources, text, text, st.booleans())
+@example('{"a":"{{ n1.v }}"}', '","x":"', "a", True)
+@example('["{% if true %}{{ n1.v }}{% endif %}"]', '","', "a", True)
+@given(sources, st.one_of(hostile, hostile, text), text | st.just("a"), st.booleans())
 def test_any_template_gives_one_structure(source: str, one: str, other: str, branch: bool) -> None:
     """Whatever the author wrote, two texts give documents that differ in texts alone, or none at all."""
     made = []
