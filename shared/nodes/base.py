@@ -3,7 +3,8 @@
 A node type declares its ``componentId``, what kind of node it is, how the engine runs it, a msgspec Struct for its
 ``data``, its handles and one example. The engine never asks what type a node is; it asks for its `Mode`.
 
-What steps are given is in `shared.nodes.contexts`, what they give in `shared.nodes.outcomes`; types take both from here.
+What steps are given is in `shared.nodes.contexts`, what they give in `shared.nodes.outcomes`; types take all of it from
+here.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
