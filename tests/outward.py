@@ -27,6 +27,8 @@ from shared.nodes.registry import default_registry
 from tests.compiling import compile_node
 
 NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
+RUN_ID = "fl_run_01h3j4k5l6m7n8p9q0r1s2t3v4"
+KEY = f"{RUN_ID}:n2:-"
 Names = dict[str, Sequence[str]]
 
 
@@ -40,6 +42,23 @@ def outward(names: Names | None = None, *, allow: str = "127.0.0.0/8") -> Egress
     return EgressClient(Guard(parse_allow(allow), resolve=resolve))
 
 
+def step(egress: Any = None, timeout: float = 20.0) -> StepContext:
+    """The context of a first attempt."""
+    return StepContext(RUN_ID, "n2", "-", 1, KEY, NOW, timeout, egress)
+
+
+async def call(component: str, data: dict[str, Any], context: StepContext, **scope: Any) -> Outcome:
+    """Run an effect as a worker does."""
+    return await compile_node("n2", component, data).call(scope, context)
+
+
+async def failed(component: str, data: dict[str, Any], context: StepContext, **scope: Any) -> StepFailedError:
+    """How an effect fails."""
+    with pytest.raises(StepFailedError) as caught:
+        await call(component, data, context, **scope)
+    return caught.value
+
+
 async def called(
     component: str,
     data: dict[str, Any],
@@ -48,20 +67,23 @@ async def called(
     egress: Any = None,
     seconds: float = 20.0,
 ) -> Outcome:
-    """Call a node with this data, as the engine does."""
-    node = compile_node("n2", component, data)
+    """Run an effect with a client of its own, if it is given none."""
     async with outward() as own:
-        context = StepContext("r", "n2", "-", 1, "r:n2:-", NOW, seconds, egress or own)
-        return await node.call(scope or {}, context)
+        return await call(component, data, step(egress or own, seconds), **(scope or {}))
 
 
 async def failure_of(
     component: str, data: dict[str, Any], scope: dict[str, Any] | None = None, **how: Any
 ) -> StepFailedError:
-    """How a call of a node with this data fails."""
+    """How an effect fails with a client of its own, if it is given none."""
     with pytest.raises(StepFailedError) as caught:
         await called(component, data, scope, **how)
     return caught.value
+
+
+def fault_codes(component: str, data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The (path, code) of what is wrong with a node's data when it is saved."""
+    return [(fault.path, fault.code) for fault in default_registry().check(component, data, "data")[0]]
 
 
 def faults_of(component: str, data: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 from api.main import Api
 from shared.authorizations.authorizer import Authorizer
 from shared.db import open_pool
+from shared.egress.client import EgressClient
 from shared.nodes import soap_request
 from shared.nodes.soap_documents import Descriptions
 from tests import outward
@@ -68,6 +69,13 @@ async def provider() -> AsyncIterator[Provider]:
     """An OAuth2 provider that sends browsers back to the api."""
     async with serving(f"{PUBLIC_URL}{CALLBACK}") as one:
         yield one
+
+
+@pytest.fixture
+async def egress() -> AsyncIterator[EgressClient]:
+    """The client of a worker whose operator allows this machine."""
+    async with outward.outward(allow="127.0.0.1") as client:
+        yield client
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from shared.egress.pinned import open_socket, within
 from shared.errors import StepFailedError
 from shared.graph.advance import backoff
 from shared.graph.settings import Retry
-from tests.outbound import call, failed, step
-from tests.outward import closed_port, serving, silent
+from tests.outward import call, closed_port, failed, serving, silent, step
 
 
 async def resolve(_: str) -> Sequence[str]:

@@ -13,7 +13,7 @@ from shared.graph.catalogue import Mode
 from shared.nodes.registry import default_registry
 from tests.compiling import compile_node
 from tests.dns import name_server
-from tests.outbound import step
+from tests.outward import step
 from tests.trap import INTERNAL, Trap, trapping
 
 REGISTRY = default_registry()

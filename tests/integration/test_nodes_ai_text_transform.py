@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from shared.egress.client import EgressClient
-from tests.outbound import RUN_ID, call, failed, faults, outbound, step
+from tests.outward import RUN_ID, call, failed, fault_codes, step
 
 SCHEMA = {
     "type": "object",
@@ -61,12 +61,6 @@ class Llm:
         kind = "text/html" if isinstance(body, str) else "application/json"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return web.Response(status=status, body=sent, content_type=kind, headers=named)
-
-
-@pytest.fixture
-async def egress() -> AsyncIterator[EgressClient]:
-    async with outbound() as client:
-        yield client
 
 
 @pytest.fixture
@@ -267,14 +261,6 @@ async def test_a_large_answer(llm: Llm, egress: EgressClient) -> None:
     assert (await fails(llm, egress)).code == "response_too_large"
 
 
-async def test_time_and_place(llm: Llm) -> None:
-    """The guard stands before this node as before any other."""
-    llm.says("ok")
-    async with outbound("") as egress:
-        assert (await fails(llm, egress)).code == "egress_refused"
-    assert llm.asked == []
-
-
 async def test_options_from_a_template(llm: Llm, egress: EgressClient) -> None:
     """Options that a template gives cannot turn streaming on, or change what is asked."""
     llm.says("ok")
@@ -300,4 +286,4 @@ async def test_options_from_a_template(llm: Llm, egress: EgressClient) -> None:
 )
 def test_faults_when_saved(change: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     """What cannot work is refused when the workflow is saved."""
-    assert faults("ai_text_transform", {"model": "m", "prompt": "p", **change}) == expected
+    assert fault_codes("ai_text_transform", {"model": "m", "prompt": "p", **change}) == expected

@@ -11,7 +11,7 @@ import pypdf
 import pytest
 
 from shared.nodes import markdown_to_pdf
-from tests.outbound import call, failed, faults, step
+from tests.outward import call, failed, fault_codes, step
 
 DOCUMENT = """# Order *17* & more
 
@@ -212,13 +212,13 @@ async def test_deep_nesting() -> None:
 )
 def test_faults_when_saved(change: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     """What cannot work is refused when the workflow is saved."""
-    assert faults("markdown_to_pdf", {"markdown": "a", **change}) == expected
+    assert fault_codes("markdown_to_pdf", {"markdown": "a", **change}) == expected
 
 
 @pytest.mark.parametrize("module", ["typst", "markdown_it"])
 async def test_a_missing_extra(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its libraries the node is refused when saved, and a step fails; both name the extra."""
     monkeypatch.setitem(sys.modules, module, None)
-    assert faults("markdown_to_pdf", {"markdown": "a"}) == [("data.componentId", "invalid_value")]
+    assert fault_codes("markdown_to_pdf", {"markdown": "a"}) == [("data.componentId", "invalid_value")]
     error = await failed("markdown_to_pdf", {"markdown": "a"}, step())
     assert (error.code, "edgewise[pdf]" in error.message) == ("extra_missing", True)

@@ -12,7 +12,7 @@ import pytest
 from shared.nodes import threads
 from shared.nodes.functions import GROUP, function_of
 from tests.engine import eventually
-from tests.outbound import RUN_ID, call, failed, faults, step
+from tests.outward import RUN_ID, call, failed, fault_codes, step
 from tests.packages import importable, install
 
 SOURCE = '''
@@ -212,7 +212,7 @@ async def test_stuck_functions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 )
 async def test_faults(data: dict[str, Any], path: str, told: str) -> None:
     """A function that is not registered, and arguments that it does not take, are refused when saved, and when run."""
-    assert faults("python_function", data) == ([(f"data.{path}", "invalid_value")] if path else [])
+    assert fault_codes("python_function", data) == ([(f"data.{path}", "invalid_value")] if path else [])
     if path:
         error = await failed("python_function", data, step())
         assert told in error.message

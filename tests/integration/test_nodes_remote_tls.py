@@ -18,7 +18,7 @@ from shared.egress.allow import parse_allow
 from shared.egress.client import EgressClient
 from shared.egress.guard import Guard
 from shared.nodes.remote import tls_context
-from tests.outbound import call, failed, step
+from tests.outward import call, failed, step
 
 NAME = "db.example.com"
 ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"

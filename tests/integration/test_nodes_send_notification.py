@@ -14,7 +14,7 @@ from aiohttp import web
 from shared.egress.client import EgressClient
 from shared.egress.interface import EgressResponse
 from shared.nodes.notifiers import _SERVICES
-from tests.outward import called, failure_of, faults_of, outward, serving, silent
+from tests.outward import KEY, called, failure_of, faults_of, outward, serving, silent
 from tests.trap import INTERNAL, trapping
 
 TELEGRAM = "123456789:abcdefghijklmnopqrstuvwxyzABCDEFGHI"
@@ -87,7 +87,7 @@ async def test_generic(receiver: Receiver) -> None:
     assert outcome.output == {"service": "generic", "requests": 1}
     path, headers, body = receiver.got[0]
     assert (path, headers["Authorization"], headers["X-A"]) == ("/in?key=1", "Bearer t-1", "ü")
-    assert headers["Idempotency-Key"] == "r:n2:-"
+    assert headers["Idempotency-Key"] == KEY
     assert (body["title"], body["message"], body["type"]) == ("Site Cape", 'down & "out" <b>now</b>', "warning")
     assert "t-1" not in str(outcome)
     assert outcome.step_input["message"] == 'down & "out" <b>now</b>'
@@ -134,7 +134,7 @@ async def test_services_with_addresses_of_their_own(receiver: Receiver) -> None:
         path, headers, body = receiver.got[-1]
         assert path == "/events.pagerduty.com/v2/enqueue"
         assert "Authorization" not in headers
-        assert (body["routing_key"], body["event_action"], body["dedup_key"]) == (PAGERDUTY, "trigger", "r:n2:-")
+        assert (body["routing_key"], body["event_action"], body["dedup_key"]) == (PAGERDUTY, "trigger", KEY)
         assert (body["payload"]["source"], body["payload"]["severity"]) == ("cpt-1", "warning")
 
         receiver.answers = [web.json_response({"ok": True}) for _ in range(2)]

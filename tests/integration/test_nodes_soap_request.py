@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.nodes.soap_request import SoapRequest
-from tests.outward import called, failure_of, faults_of
+from tests.outward import KEY, called, failure_of, faults_of
 from tests.soap import NS, Stock, answer, data, fault
 
 WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
@@ -35,7 +35,7 @@ async def test_an_operation_is_called(stock: Stock) -> None:
     assert [each.text for each in body.iter(f"{{{NS}}}warehouses")] == ["cpt", "</s:item> & \"'"]
     assert body.findtext(f".//{{{NS}}}photo") == "AAEC"
     assert stock.headers["SOAPAction"] == '"urn:stock#GetLevel"'
-    assert stock.headers["Idempotency-Key"] == "r:n2:-"
+    assert stock.headers["Idempotency-Key"] == KEY
     assert stock.asked == ["GET /stock", "GET /types.xsd", "POST /soap"]
     assert outcome.step_input["operation"] == "GetLevel"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.outward import called, failure_of, faults_of, outward, serving
+from tests.outward import KEY, called, failure_of, faults_of, outward, serving
 from tests.trap import INTERNAL
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
@@ -83,7 +83,7 @@ async def test_keys_and_headers_of_pages() -> None:
     listed = Listed(lambda at: {"next": f"/rows?at={at}"})
     pagination = {"next": "url", "path": "next"}
     await read(listed, pagination, headers={"X-Team": "a"})
-    assert [each["Idempotency-Key"] for each in listed.headers] == ["r:n2:-", "r:n2:-:2", "r:n2:-:3"]
+    assert [each["Idempotency-Key"] for each in listed.headers] == [KEY, f"{KEY}:2", f"{KEY}:3"]
     assert {each["X-Team"] for each in listed.headers} == {"a"}
     listed.headers.clear()
     await read(listed, pagination, headers={"idempotency-key": "mine"})

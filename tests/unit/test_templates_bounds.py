@@ -11,7 +11,7 @@ from shared.errors import StepFailedError
 from shared.nodes.registry import default_registry
 from shared.templates import TemplateError, limits, parse
 from tests.compiling import compile_node
-from tests.outbound import faults, step
+from tests.outward import fault_codes, step
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_strip_html_is_linear(text: str) -> None:
 )
 def test_templates_in_place_of_objects(component: str, data: dict[str, Any], found: list[tuple[str, str]]) -> None:
     """Where a template stands for what a check would look into, the check says so or leaves it to the run."""
-    assert faults(component, data) == found
+    assert fault_codes(component, data) == found
 
 
 def test_a_surrogate_where_no_text_should_be() -> None:
