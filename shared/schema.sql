@@ -661,7 +661,8 @@ DECLARE
         SELECT 1 FROM open_steps
         WHERE run_id = run AND (status <> 'waiting' OR waits = 'retry' OR waits IS NULL AND claim_first));
     asked boolean := NOT active AND EXISTS (
-        SELECT 1 FROM open_steps WHERE run_id = run AND status = 'waiting' AND waits IN ('callback', 'person'));
+        SELECT 1 FROM open_steps
+        WHERE run_id = run AND CASE status WHEN 'waiting' THEN waits IN ('callback', 'person') END);
 BEGIN
     UPDATE runs
     SET status = CASE WHEN asked THEN 'awaiting_ui_interaction' ELSE 'running' END,
@@ -720,7 +721,7 @@ BEGIN
         UPDATE open_steps
         SET status = 'ready', waits = NULL, wake = CASE WHEN halted THEN 'stopped' ELSE 'items' END, claim_first = false,
             sent_at = now(), sends = 1
-        WHERE run_id = run AND node_id = iterator AND item = parent AND status = 'waiting'
+        WHERE run_id = run AND node_id = iterator AND item = parent AND CASE status WHEN 'waiting' THEN true END
         RETURNING run_id, node_id, item, priority INTO made;
         IF FOUND THEN
             RETURN NEXT made;
@@ -763,7 +764,7 @@ BEGIN
     IF ended.parent_waits THEN
         UPDATE open_steps SET status = 'ready', waits = NULL, wake = 'child', claim_first = false, sent_at = now(), sends = 1
         WHERE run_id = ended.parent_run_id AND node_id = ended.parent_node_id AND item = ended.parent_item
-          AND status = 'waiting' AND child_run_id = run
+          AND CASE status WHEN 'waiting' THEN child_run_id = run END
         RETURNING run_id, node_id, item, priority INTO made;
         IF FOUND THEN
             PERFORM note_activity(ended.parent_run_id, true);
@@ -881,7 +882,7 @@ BEGIN
             json_build_object('run_ids', ARRAY(SELECT typeid('fl_run', u.id) FROM unnest(started) AS u (id)))::text)
     ON CONFLICT (run_id, node_id, item) DO UPDATE SET outcome = excluded.outcome, data = excluded.data;
     UPDATE open_steps SET status = 'ready', waits = NULL, wake = 'answer', sent_at = now(), sends = 1
-    WHERE run_id = caller AND node_id = caller_node AND item = caller_item AND status = 'waiting'
+    WHERE run_id = caller AND node_id = caller_node AND item = caller_item AND CASE status WHEN 'waiting' THEN true END
     RETURNING run_id, node_id, item, priority INTO made;
     IF FOUND THEN
         PERFORM note_activity(caller, true);
@@ -911,7 +912,7 @@ BEGIN
         CONTINUE WHEN NOT FOUND;
         FOREACH i IN ARRAY array_positions(w_run, run) LOOP
             UPDATE open_steps SET status = 'ready', waits = NULL, wake = reason, sent_at = now(), sends = 1
-            WHERE run_id = run AND node_id = w_node[i] AND item = w_item[i] AND status = 'waiting'
+            WHERE run_id = run AND node_id = w_node[i] AND item = w_item[i] AND CASE status WHEN 'waiting' THEN true END
             RETURNING run_id, node_id, item, priority INTO made;
             IF FOUND THEN
                 RETURN NEXT made;
@@ -993,7 +994,7 @@ BEGIN
     END IF;
     PERFORM take_slots(run, same);
     UPDATE open_steps SET status = 'ready', waits = NULL, sent_at = NULL, sends = 0
-    WHERE run_id = run AND status = 'waiting' AND waits = 'concurrency';
+    WHERE run_id = run AND CASE status WHEN 'waiting' THEN waits = 'concurrency' END;
 END $$;
 
 -- Gives a run the slots it needs; its workflow's row is locked.
@@ -1046,7 +1047,7 @@ BEGIN
             OR EXISTS (SELECT 1 FROM concurrency_slots WHERE workflow_id = flow AND key = 'key:' || same);
         FOR made IN
             UPDATE open_steps SET status = 'ready', waits = NULL, sent_at = now(), sends = 1
-            WHERE run_id = waiting.run_id AND status = 'waiting' AND waits = 'concurrency'
+            WHERE run_id = waiting.run_id AND CASE status WHEN 'waiting' THEN waits = 'concurrency' END
             RETURNING run_id, node_id, item, priority
         LOOP
             RETURN NEXT made;
@@ -1096,7 +1097,7 @@ BEGIN
     SELECT count(*) INTO gone FROM removed;
     UPDATE runs SET open_steps = open_steps - gone, seq = seq + gone WHERE id = run AND gone > 0;
     UPDATE open_steps SET stop = true
-    WHERE run_id = run AND status = 'running' AND item <> parent AND lies_under(item, root)
+    WHERE run_id = run AND CASE status WHEN 'running' THEN true END AND item <> parent AND lies_under(item, root)
       AND (node_id = ANY (body) OR node_id = iterator);
     FOR ended_place, before IN
         SELECT place, open_steps FROM items
@@ -1349,7 +1350,7 @@ BEGIN
         -- What `terminate` ends is aborted at its worker's next heartbeat; a failure lets steps in flight settle.
         UPDATE open_steps SET stop = true WHERE ctid = ANY (ARRAY(
             SELECT o.ctid FROM generate_series(1, units) AS u (i) CROSS JOIN LATERAL (
-                SELECT ctid FROM open_steps WHERE run_id = u_run[u.i] AND status = 'running' OFFSET 0) AS o
+                SELECT ctid FROM open_steps WHERE run_id = u_run[u.i] AND CASE status WHEN 'running' THEN true END OFFSET 0) AS o
             WHERE won[u.i] AND live[u.i] AND u_abort[u.i]));
     END IF;
 
