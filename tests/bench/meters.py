@@ -1,6 +1,7 @@
 """What the system has spent, as the kernel, PostgreSQL and Valkey count it."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -26,6 +27,7 @@ class Reading(msgspec.Struct, frozen=True):
         wal: bytes.
         redis_calls: commands, those inside scripts included.
         messages: that were put into a queue.
+        clock: seconds of the monotonic clock.
     """
 
     cpu: Mapping[str, float]
@@ -35,6 +37,7 @@ class Reading(msgspec.Struct, frozen=True):
     wal: int
     redis_calls: int
     messages: int
+    clock: float = 0.0
 
     def until(self, later: "Reading") -> "Reading":
         """What was spent from this reading to a later one."""
@@ -96,6 +99,7 @@ async def read(system: System, *, settled: bool = True) -> Reading:
         int(row["wal"]),
         sum(calls.values()),
         calls.get("rpush", 0),
+        time.monotonic(),
     )
 
 
