@@ -6,6 +6,7 @@ on ports nobody else has, and die with the process however it ends.
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,9 @@ from tests.scratch import scratch
 _TEMPLATE = "edgewise_template"
 _PASSWORD = "onlyfortests"
 _numbers = count(1)
+_DAY = 86400
+#: Seconds within which a test that begins with a fresh database ends, with much to spare.
+_ROOM = 20
 
 settings.register_profile("edgewise", deadline=None, max_examples=100)
 settings.load_profile("edgewise")
@@ -82,6 +86,7 @@ def valkey(room: Path, ports: Ports) -> Iterator[Valkey]:
 @pytest.fixture
 def database_url(postgres: Postgres, templates: set[str]) -> Iterator[str]:
     """A migrated database of this test's own, as its owner."""
+    _wait_for_midnight_if_near()
     name = f"test_{next(_numbers)}"
     template = _template(postgres, templates)
     # Copying files is ten times as fast as writing the pages of the template to the log.
@@ -102,6 +107,7 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
     """A database of this test's own with nothing in it, as its owner."""
+    _wait_for_midnight_if_near()
     name = f"test_{next(_numbers)}"
     asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy"))
     yield postgres.url_of(name)
@@ -160,6 +166,13 @@ def _running(server: Server) -> Iterator[None]:
         yield
     finally:
         processes.stop(process, server.stop_signal, seconds=10)
+
+
+def _wait_for_midnight_if_near() -> None:
+    """Let no day end within a test: partitions, what is kept and what is over all hang on today, in UTC."""
+    left = _DAY - time.time() % _DAY
+    if left < _ROOM:
+        time.sleep(left)
 
 
 def _template(server: Postgres, made: set[str]) -> str:
