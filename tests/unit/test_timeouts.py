@@ -1,13 +1,12 @@
 """Timeouts that share a timer do what those of asyncio do."""
 
 import asyncio
-import selectors
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from shared.timeouts import Timeout, Timeouts
+from tests.unhurried import Unhurried
 
 Within = Callable[[float], Timeout]
 
@@ -43,30 +42,9 @@ async def test_what_ends_in_time_is_left_alone(within: Within) -> None:
         await asyncio.sleep(0.03)
 
 
-class _Skipping(selectors.SelectSelector):
-    """Waits for nothing, and counts how long it would have waited."""
-
-    seconds = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        self.seconds += timeout or 0.0
-        return super().select(0)
-
-
-class _Unhurried(asyncio.SelectorEventLoop):
-    """A loop whose clock moves while there is nothing to do and at no other time, however busy the machine is."""
-
-    def __init__(self) -> None:
-        self._skipping = _Skipping()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.seconds
-
-
 def test_each_ends_at_its_own_time(within: Within) -> None:
     """Those of one length end in the order they began, whoever ended before; lengths do not wait for each other."""
-    with asyncio.Runner(loop_factory=_Unhurried) as runner:
+    with asyncio.Runner(loop_factory=Unhurried) as runner:
         runner.run(_each_at_its_own_time(within))
 
 
