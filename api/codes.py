@@ -258,6 +258,7 @@ FAULTS: Final[Mapping[str, str]] = {
     ),
     "setting_not_allowed": "This kind of node does not take this setting.",
     "several_triggers": "More than one of the nodes is a trigger. A workflow has exactly one.",
+    "templates_too_large": "The tags and expressions of all templates together are too long.",
     "template_syntax": "A template can't be parsed. The message says where.",
     "too_deep": "Too many iterators stand in one another. Five levels are allowed.",
     "unknown_authorization": "The workspace has no authorization with this id.",

@@ -1,6 +1,7 @@
 """What a request to test a node asks for, held against every rule that a saved node is held against."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple, NoReturn
 from uuid import UUID
 
@@ -17,8 +18,10 @@ from shared.graph.model import RESERVED_IDS, Node
 from shared.graph.suggest import clean, shown
 from shared.graph.validate import check_node, unseen_references
 from shared.ids import Prefix, decode
+from shared.jsontext import encode
 from shared.nodes.base import NodeType
 from shared.nodes.references import VaultUse
+from shared.off_loop import off_loop
 from shared.store import authorizations
 
 #: What a context may hold that is no output of a node: it stands in for what the run would be.
@@ -68,7 +71,7 @@ async def read_test(call: Call, raw: Mapping[str, Any]) -> NodeDraft:
     values, faults = read_fields(NodeTest, raw)
     if "node" not in raw:
         faults.append(Fault("node", "parameter_missing", "The 'node' parameter is required for this request."))
-    node, wrong = check_node(values.get("node", {}), call.services.registry) if "node" in values else (None, [])
+    node, wrong = await _read(call, values["node"]) if "node" in values else (None, [])
     faults += wrong
     context = values.get("context", {})
     if node is not None and node.kind is not Kind.TRIGGER:
@@ -81,7 +84,7 @@ async def read_test(call: Call, raw: Mapping[str, Any]) -> NodeDraft:
     unseen = [] if node.kind is Kind.TRIGGER else unseen_references(node, seen)
     text = values.get("authorization_id")
     authorization_id = None if text is None else decode(Prefix.AUTHORIZATION, text)
-    items = frozenset(use.name for use in _vault_uses(call, node))
+    items = frozenset(use.name for use in await _vault_uses(call, node))
     return NodeDraft(node, values["node"].get("data", {}), context, items, unseen, authorization_id)
 
 
@@ -109,7 +112,7 @@ async def _elsewhere(connection: Connection, call: Call, values: Mapping[str, An
         message = f"There is no authorization {shown(text)} in this workspace."
         faults.append(Fault("authorization_id", "unknown_authorization", message))
     if node is not None:
-        faults += await workflow_vault.unknown(connection, call, _vault_uses(call, node), lock=False)
+        faults += await workflow_vault.unknown(connection, call, await _vault_uses(call, node), lock=False)
         called = _type_of(call, node).calls(node.config)
         if called is not None:
             faults += await workflow_links.callee_faults(connection, call, "node.data.workflow_id", called)
@@ -121,8 +124,14 @@ def _type_of(call: Call, node: Node) -> NodeType[Any]:
     return call.services.registry.type_of(node.component or "")
 
 
-def _vault_uses(call: Call, node: Node) -> list[VaultUse]:
-    return list(call.services.registry.vault_uses(node.component or "", node.config, "node.data"))
+async def _read(call: Call, raw: Any) -> tuple[Node | None, list[Fault]]:
+    return await off_loop(lambda: check_node(raw, call.services.registry), len(encode(raw)))
+
+
+async def _vault_uses(call: Call, node: Node) -> list[VaultUse]:
+    registry = call.services.registry
+    work = partial(registry.vault_uses, node.component or "", node.config, "node.data")
+    return await off_loop(work, len(encode(node.config)))
 
 
 async def _is_authorization(connection: Connection, call: Call, text: str) -> bool:

@@ -1,6 +1,7 @@
 """What reading a run needs of the version it is of: component ids by node, and the trigger that makes its output."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from shared.db import Connection
 from shared.errors import EdgewiseError
 from shared.nodes.base import CompiledNode, Kind, Mode, TriggerContext
 from shared.nodes.registry import Registry
+from shared.off_loop import off_loop
 from shared.store.runs_read import graph_nodes
 
 #: Versions never change, so they are kept until there are too many.
@@ -61,7 +63,9 @@ class RunGraphs:
         graph = self._known.get(key)
         if graph is None:
             source = await graph_nodes(connection, workflow_id, version)
-            graph = EMPTY if source is None else self._read(jsontext.decode(source))
+            graph = EMPTY
+            if source is not None:
+                graph = await off_loop(partial(self._read, jsontext.decode(source)), len(source))
             self._known.put(key, graph)
         return graph
 

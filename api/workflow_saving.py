@@ -1,6 +1,5 @@
 """Saving workflows: from a request's object to rows, each write with its audit row in the caller's transaction."""
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -15,19 +14,19 @@ from api.webhook_targets import TRIGGER_COMPONENT, hash_token
 from api.workflow_draft import Base, Draft, base_of, draft
 from api.workflow_timing import next_run_at
 from api.workflow_view import etag, token_context
+from shared import jsontext
 from shared.db import Connection
 from shared.errors import ConflictError, Fault, InvalidError, NotFoundError, PreconditionFailedError
 from shared.graph.plan import PLAN_FORMAT, Plan, encode_plan
 from shared.graph.suggest import shown
 from shared.ids import Prefix, decode, encode, new_secret
 from shared.nodes import webhook_rules
+from shared.off_loop import off_loop
 from shared.schedule import read_policy
 from shared.store import authorizations, retention, scheduled_runs, workflows
 from shared.store.cancel import cancel_workflow_runs
 from shared.store.workflows import Version, WorkflowRow
 
-#: Graphs with more elements than this are checked in a thread, so that they hold up no other request.
-_LARGE: Final = 50
 _QUOTED: Final = 3
 
 
@@ -131,8 +130,8 @@ async def _locked(connection: Connection, call: Call, workflow_id: UUID) -> Work
 
 async def _draft(call: Call, raw: Mapping[str, Any], base: Base | None) -> tuple[Draft, list[Fault]]:
     work = partial(draft, raw, call.services.registry, base, longest_keep=call.services.config.keep_runs_days)
-    elements = sum(len(raw[name]) for name in ("nodes", "edges") if isinstance(raw.get(name), list))
-    return await asyncio.to_thread(work) if elements > _LARGE else work()
+    values = (raw, base.values if base is not None else {})
+    return await off_loop(work, sum(len(jsontext.encode(each.get("nodes"))) for each in values))
 
 
 async def _authorization(

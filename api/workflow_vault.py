@@ -11,6 +11,7 @@ from shared.errors import Fault
 from shared.graph.suggest import Nearest, listed, shown
 from shared.nodes.references import VaultUse
 from shared.nodes.registry import Registry
+from shared.off_loop import off_loop
 from shared.store import vault
 
 
@@ -28,7 +29,7 @@ async def check(
     """
     if "nodes" not in raw or made.plan is None:
         return None if "nodes" not in raw else frozenset(), []
-    uses = list(_uses(made, call.services.registry))
+    uses = await off_loop(lambda: list(_uses(made, call.services.registry)), len(made.nodes))
     return frozenset(use.name for use in uses), await unknown(connection, call, uses, lock=lock)
 
 

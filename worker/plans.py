@@ -3,7 +3,8 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -14,11 +15,14 @@ from shared.ids import Prefix, encode
 from shared.jsontext import decode
 from shared.nodes.base import CompiledNode
 from shared.nodes.registry import Registry
+from shared.off_loop import off_loop
 from shared.queries import load
 from shared.templates.fields import Rendering, renderer
 from worker.payloads import payload_reader
 
 _SQL = load("plans")
+#: Characters of the plans whose blueprints are kept; those of templates take some 50 times as many bytes.
+_HEAVIEST: Final = 8 * 1024 * 1024
 
 
 class UnknownNodeTypeError(EdgewiseError):
@@ -65,6 +69,8 @@ class Plans:
         self._registry = registry
         self._size = size
         self._kept: OrderedDict[tuple[UUID, int], Blueprint] = OrderedDict()
+        self._weights: dict[tuple[UUID, int], int] = {}
+        self._weight = 0
         self._loading: dict[tuple[UUID, int], asyncio.Task[Blueprint]] = {}
 
     def cached(self, workflow_id: UUID, version: int) -> Blueprint | None:
@@ -96,6 +102,20 @@ class Plans:
         record = await self._pool.fetchrow(_SQL["load_version"], *key)
         if record is None:
             raise LookupError(f"workflow version {key} is gone")
+        blueprint = await off_loop(partial(self._blueprint, key, record), len(record["plan"]))
+        self._keep(key, blueprint, len(record["plan"]))
+        return blueprint
+
+    def _keep(self, key: tuple[UUID, int], blueprint: Blueprint, weight: int) -> None:
+        self._kept[key] = blueprint
+        self._weights[key] = weight
+        self._weight += weight
+        while len(self._kept) > self._size or (self._weight > _HEAVIEST and len(self._kept) > 1):
+            oldest, _ = self._kept.popitem(last=False)
+            self._weight -= self._weights.pop(oldest)
+
+    def _blueprint(self, key: tuple[UUID, int], record: asyncpg.Record) -> Blueprint:
+        """Made of what is stored. Touches nothing of the loop."""
         plan = self._plan(record)
         workflow = {"id": encode(Prefix.WORKFLOW, key[0]), "name": record["name"], "version": key[1]}
         settings = decode(record["settings"])
@@ -105,7 +125,7 @@ class Plans:
         asking = self._asking(plan, nodes)
         read_payload = payload_reader(plan, self._registry, settings.get("concurrency_key"))
         responses = self._registry.responses(plan)
-        blueprint = Blueprint(
+        return Blueprint(
             plan,
             nodes,
             workflow,
@@ -117,10 +137,6 @@ class Plans:
             _vault(nodes.values()),
             record["authorization_id"],
         )
-        self._kept[key] = blueprint
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-        return blueprint
 
     def _plan(self, record: asyncpg.Record) -> Plan:
         if record["plan_format"] == PLAN_FORMAT:

@@ -13,6 +13,8 @@ from shared.graph.model import ERROR_HANDLE, TRIGGER_ID, Edge, Node, Reader
 from shared.graph.settings import JoinCount, misplaced
 from shared.graph.suggest import Nearest, clean, listed, shown
 from shared.graph.topology import Topology, ancestors, explore, members, reachable
+from shared.templates.limits import MARKUP
+from shared.templates.syntax import markup_in
 
 _CYCLE_SHOWN: Final = 12
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -54,6 +56,8 @@ def validate(nodes: Any, edges: Any, catalogue: Catalogue) -> list[Fault]:
 
 def check_node(raw: Any, catalogue: Catalogue) -> tuple[Node | None, list[Fault]]:
     """One node that stands in no graph, and what is wrong with it wherever it stands; paths begin with ``node``."""
+    if (too_much := _markup_fault(raw, "node")) is not None:
+        return None, [too_much]
     faults: list[Fault] = []
     node = Reader(catalogue, faults, Nearest()).node(raw, "node")
     return node, faults if node is None else [*faults, *_settings_faults([node])]
@@ -73,6 +77,9 @@ def unseen_references(node: Node, seen: Collection[str]) -> list[Fault]:
 def analyse(nodes: Any, edges: Any, catalogue: Catalogue) -> Graph:
     """Read a graph and hold it against every rule."""
     graph = Graph()
+    if (too_much := _markup_fault(nodes, "nodes")) is not None:  # reading them would take long
+        graph.faults.append(too_much)
+        return graph
     nearest = Nearest()
     reader = Reader(catalogue, graph.faults, nearest)
     read_nodes, read_edges = reader.nodes(nodes), reader.edges(edges)
@@ -89,6 +96,15 @@ def analyse(nodes: Any, edges: Any, catalogue: Catalogue) -> Graph:
     graph.faults += _reference_faults(graph, nearest)
     graph.faults += _link_faults(graph, nearest)
     return graph
+
+
+def _markup_fault(raw: Any, path: str) -> Fault | None:
+    """That templates are too long in all to be read."""
+    size = markup_in(raw)
+    if size <= MARKUP:
+        return None
+    rule = f"The tags and expressions of all templates together have at most {MARKUP:,} characters, not {size:,}."
+    return Fault(path, "templates_too_large", rule)
 
 
 def _unique_nodes(nodes: list[Node], faults: list[Fault]) -> dict[str, Node]:

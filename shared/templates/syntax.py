@@ -1,13 +1,14 @@
 """Syntax errors, told so that the author can mend them; and sources that are not worth parsing."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from liquid.exceptions import LiquidError
 
 from shared.templates import limits
 from shared.templates.errors import TemplateSyntaxError
 
+_OPENING: Final = re.compile(r"\{[{%]")
 _RAW: Final = re.compile(r"\{%-?\s*(end)?(raw|doc)\b")
 #: A path that begins with a number or with a word of Liquid's own: ``1.x``, ``true["y"]``.
 _NO_NAME: Final = re.compile(
@@ -15,6 +16,28 @@ _NO_NAME: Final = re.compile(
     r"(?:true|false|nil|null|empty|blank|and|or|contains|not|in|offset|limit|reversed|cols|continue|with|for|as|if|else"
     r"|required))\s*(?:\.\s*(?=\D)|\[)"
 )
+
+
+def markup_in(value: Any) -> int:
+    """Characters that stand within the tags and expressions of all texts in a JSON value."""
+    size = 0
+    pending = [value]
+    for part in pending:
+        if isinstance(part, str):
+            size += _markup(part)
+        elif isinstance(part, dict):
+            pending.extend(part.values())
+        elif isinstance(part, list):
+            pending.extend(part)
+    return size
+
+
+def _markup(text: str) -> int:
+    size = 0
+    for piece in _OPENING.split(text)[1:]:
+        ends = [at for end in ("}}", "%}") if (at := piece.find(end)) >= 0]
+        size += 4 + min(ends, default=len(piece))
+    return size
 
 
 def check_source(source: str) -> None:
