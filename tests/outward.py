@@ -91,15 +91,18 @@ def faults_of(component: str, data: dict[str, Any]) -> list[tuple[str, str]]:
     return [(fault.path, fault.message) for fault in default_registry().check(component, data, "d")[0]]
 
 
-def certified(name: str, folder: Path) -> ssl.SSLContext:
-    """A server's TLS context with a certificate of its own, for one name; the certificate lies in the folder."""
+def certified(name: str, folder: Path, *, days: int = 1) -> ssl.SSLContext:
+    """A server's TLS context with a certificate of its own, for one name; the certificate lies in the folder.
+
+    It is good for ten days, which end in so many days.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
+    end = datetime.now(UTC) + timedelta(days=days)
     certificate = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(end - timedelta(days=10))
+        .not_valid_after(end)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, SHA256())

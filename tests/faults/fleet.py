@@ -24,7 +24,7 @@ from deploy.supervise import Child
 from deploy.tokens import issue
 from shared.config import load
 from shared.migrate import migrate
-from tests.faults.line import Line
+from tests.line import Line
 from tests.running import get
 
 _PASSWORD: Final = "onlyfortests"

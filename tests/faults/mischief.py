@@ -97,7 +97,7 @@ class Mischief:
         """Connections are cut and refused for longer than a lease; the server lives on."""
         line = self._fleet.lines["postgres"]
         line.open = False
-        line.cut()
+        line.sever()
         await asyncio.sleep(_LONG)
         line.mend()
 
@@ -185,7 +185,7 @@ class Mischief:
         self._fleet.lines[name].stall()
         await asyncio.sleep(self._while())
         if self._chance.random() < 0.5:
-            self._fleet.lines[name].cut()
+            self._fleet.lines[name].sever()
         self._fleet.lines[name].mend()
 
     def _redis_line(self) -> str:
@@ -214,7 +214,7 @@ class Mischief:
 
     async def cut_redis(self) -> None:
         """Every connection ends."""
-        self._fleet.lines[self._redis_line()].cut()
+        self._fleet.lines[self._redis_line()].sever()
 
     async def meddle(self) -> None:
         """While the workers hear nothing, messages are dropped, repeated and put in another order."""

@@ -56,7 +56,7 @@ async def test_redis_slow_sliced_and_cut(whole: Scene) -> None:
             one.delay, one.sliced = 0.05, True
         await asyncio.sleep(2)
         for one in (line, workers):
-            one.cut()
+            one.sever()
         await asyncio.sleep(1)
     line.mend()
     workers.mend()

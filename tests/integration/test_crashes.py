@@ -177,7 +177,7 @@ async def test_a_claim_of_unknown_outcome_is_no_call(database_url, database):
         await engine.idle()
         proxy.cut = "after"
         await engine.follow()
-        await eventually(lambda: proxy.cuts == 1)
+        await eventually(lambda: proxy.losses == 1)
 
         async def released():
             return await is_ready(database, "b")

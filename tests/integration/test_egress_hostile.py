@@ -10,7 +10,6 @@ import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from shared.errors import StepFailedError
-from tests.outward import called, failure_of, outward, serving
+from tests.outward import called, certified, failure_of, outward, serving
 from tests.soap import Stock
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -241,26 +234,6 @@ async def test_a_status_line_stays_out_of_messages() -> None:
     assert len(error.message) < 400
 
 
-def _certified(folder: Path, name: str, *, days: int) -> ssl.SSLContext:
-    """A server's TLS with a certificate for a name that ends in so many days, which lies in the folder."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    end = datetime.now(UTC) + timedelta(days=days)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(end - timedelta(days=10))
-        .not_valid_after(end)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption()))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-    return context
-
-
 @pytest.mark.parametrize(
     ("name", "days", "works"), [("a.test", 5, True), ("b.test", 5, False), ("a.test", -1, False), ("a.test", 20, False)]
 )
@@ -268,7 +241,7 @@ async def test_certificates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int, *, works: bool
 ) -> None:
     """One for another name, one that is over and one that has not begun are refused, although they are trusted."""
-    context = _certified(tmp_path, name, days=days)
+    context = certified(name, tmp_path, days=days)
     trusting = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
     async with raw([OK, b"Content-Length: 0\r\n\r\n"], context) as url, outward({"a.test": ["127.0.0.1"]}) as egress:

@@ -146,7 +146,7 @@ async def test_an_answer_that_was_lost_is_found_out(database_url, database, cut)
         await desk.accept(flow)  # its statement is prepared now
         proxy.cut = cut
         receipts = await asyncio.gather(*(desk.accept(flow) for _ in range(5)))
-        assert proxy.cuts == 1
+        assert proxy.losses == 1
     there = {row[0] for row in await database.fetch("SELECT id FROM runs")}
     assert {receipt.run_id for receipt in receipts} < there
     assert len(there) == 6

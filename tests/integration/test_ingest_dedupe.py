@@ -96,7 +96,7 @@ async def test_an_answer_that_was_lost_is_found_out(
         await accept(ingest, flow, "warm")
         proxy.cut = cut
         one, same, another = await asyncio.gather(*(accept(ingest, flow, key) for key in ("a", "a", "b")))
-        assert proxy.cuts == 1
+        assert proxy.losses == 1
         await ingest.close()
     assert (one.is_repeat, same.is_repeat, another.is_repeat) == (False, True, False)
     assert one.run_id == same.run_id != another.run_id

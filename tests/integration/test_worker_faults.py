@@ -167,13 +167,13 @@ async def test_a_commit_of_unknown_outcome_doubles_nothing_and_the_walk_goes_on(
             await engine.run(flow)  # every statement is prepared now
             proxy.cut = ""
             calls.clear()
-            proxy.cuts = 0
+            proxy.losses = 0
             run_id = await start_run(database, flow)
             await engine.take(first(run_id, flow))
             await engine.finish(run_id, until="completed")
             await engine.idle()
             assert len(engine.held) == 0
-        assert proxy.cuts == 2
+        assert proxy.losses == 2
     assert calls == {"a": 1, "b": 1, "c": 1}
     assert len(await steps_of(database, run_id)) == 7
 

@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
+#: What is lost of a statement: nothing, the statement before the server sees it, or the answer to it.
+Loss = Literal["", "before", "after"]
 #: How asyncpg begins to execute a prepared statement (Bind), and what Postgres ends its answer with (ReadyForQuery).
 _EXECUTE: Final = b"B"
 _READY: Final = b"Z\x00\x00\x00\x05"
 
 
 class Line:
-    """Passes connections on to a port of this machine.
+    """Passes connections on to a port.
 
     Args:
         port: of the server.
         chance: decides what is random.
+        host: of the server.
 
     Attributes:
         port: where to connect to.
@@ -27,8 +30,8 @@ class Line:
         losses: how many were lost so far.
     """
 
-    def __init__(self, port: int, chance: Random) -> None:
-        self._upstream = port
+    def __init__(self, port: int, chance: Random, host: str = "127.0.0.1") -> None:
+        self._upstream = (host, port)
         self._chance = chance
         self.port = 0
         self.open = True
@@ -45,16 +48,24 @@ class Line:
     async def to(cls, port: int, chance: Random) -> AsyncIterator["Line"]:
         """A line to a port."""
         line = cls(port, chance)
-        server = await asyncio.start_server(line._serve, "127.0.0.1", 0, backlog=512)
-        line.port = server.sockets[0].getsockname()[1]
-        try:
+        async with line.listening():
             yield line
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Be there to be connected to."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=512)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
         finally:
             server.close()
-            line.cut()
-            await asyncio.gather(*line._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # whoever was just let in has begun now
+            self.sever()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # and what was aborted is closed
 
-    def cut(self) -> None:
+    def sever(self) -> None:
         """End every connection there is."""
         for task in self._tasks:
             task.cancel()
@@ -80,8 +91,17 @@ class Line:
             finally:
                 writer.transport.abort()
 
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the server; one that is made while the line ends is closed, not left to the collector."""
+        opening = asyncio.ensure_future(asyncio.open_connection(*self._upstream))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            (await opening)[1].transport.abort()
+            raise
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._upstream)
+        there, back = await self._open()
         losing = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as both:
@@ -100,15 +120,21 @@ class Line:
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
     ) -> None:
-        while data := await reader.read(1 << 16):
-            if self.lost and data.startswith(_EXECUTE) and self._chance.random() < self.lost:
+        while data := await reader.read(1 << 20):
+            if data.startswith(_EXECUTE) and (loss := self._loss()):
                 self.losses += 1
+                if loss == "before":
+                    return
                 losing.set()
             await self._send(writer, data)
 
+    def _loss(self) -> Loss:
+        """What is lost of the statement that is about to be executed."""
+        return "after" if self.lost and self._chance.random() < self.lost else ""
+
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
         end = b""  # of what was lost before: the mark may come in two reads
-        while data := await reader.read(1 << 16):
+        while data := await reader.read(1 << 20):
             if losing.is_set():
                 if _READY in end + data:
                     return
