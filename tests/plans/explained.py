@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ _PLAN_OF = """
     CREATE FUNCTION pg_temp.plan_of(query text) RETURNS text LANGUAGE plpgsql AS $$
     DECLARE plan text;
     BEGIN EXECUTE 'EXPLAIN (GENERIC_PLAN, FORMAT JSON) ' || query INTO plan; RETURN plan; END $$
+"""
+_FIRSTS = """
+    SELECT c.relname, pg_get_indexdef(c.oid, 1, true) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 """
 _TRACE = """
     LOAD 'auto_explain';
@@ -72,10 +75,14 @@ class Traced:
 
 
 class Query(NamedTuple):
-    """A named query, such as ``advance.commit``, and what it is planned as for any parameters."""
+    """A named query, such as ``advance.commit``, and what it is planned as for any parameters.
+
+    ``firsts`` has the first column, or expression, of each index.
+    """
 
     name: str
     plan: Plan
+    firsts: Mapping[str, str]
 
     def scanned(self) -> set[str]:
         """The tables that it would read whole; partitions under the name of their table."""
@@ -83,15 +90,25 @@ class Query(NamedTuple):
         return {parent_of(name) for name in found}
 
     def walked(self) -> set[str]:
-        """The indexes that it would read from end to end, those of partitions under the name of their table's."""
-        return {_ANY_DAY.sub("", node["Index Name"]) for node in _endless(self.plan, limited=False)}
+        """The indexes that it would read from end to end, those of partitions under the name of their table's.
+
+        That a condition on other columns than the first leaves out parts of an index does not count: what is left
+        depends on how many values the first has.
+        """
+        scans = _endless(self.plan, limited=False)
+        return {_ANY_DAY.sub("", scan["Index Name"]) for scan in scans if not self._begins(scan)}
+
+    def _begins(self, scan: Plan) -> bool:
+        """Whether a condition tells a scan where in its index to begin."""
+        first = re.escape(self.firsts[scan["Index Name"]])
+        return re.search(rf"(?<![\w.]){first}\b", scan.get("Index Cond", "")) is not None
 
 
 def _endless(plan: Plan, *, limited: bool) -> Iterator[Plan]:
-    """Scans of indexes that no condition tells where to begin, nor a LIMIT above them where to stop."""
+    """Scans of indexes that no LIMIT above them tells where to stop."""
     gathers = plan["Node Type"] in _WHOLE_INPUT or plan.get("Strategy") in {"Plain", "Hashed"}
     limited = plan["Node Type"] == "Limit" or (limited and not gathers)
-    if not limited and "Index Name" in plan and "Index Cond" not in plan:
+    if not limited and "Index Name" in plan:
         yield plan
     for part in plan.get("Plans", ()):
         apart = part["Parent Relationship"] in {"InitPlan", "SubPlan"}
@@ -114,12 +131,13 @@ async def planned(connection: asyncpg.Connection) -> list[Query]:
     """Every named query that has a plan, as planned without regard to parameters."""
     await connection.execute("DROP FUNCTION IF EXISTS pg_temp.plan_of(text)")
     await connection.execute(_PLAN_OF)
+    firsts = dict(await connection.fetch(_FIRSTS))
     found = []
     for table in tables():
         for name, text in load(table).items():
             if not _UNPLANNED.search(text):
                 plan = await connection.fetchval("SELECT pg_temp.plan_of($1)", text)
-                found.append(Query(f"{table}.{name}", json.loads(plan)[0]["Plan"]))
+                found.append(Query(f"{table}.{name}", json.loads(plan)[0]["Plan"], firsts))
     return found
 
 

@@ -34,6 +34,15 @@ WALKED = {
     ("limits.overdue", "workflows_pkey"),
     ("scheduled_runs.add_open", "open_steps_pkey"),
 }
+#: Indexes by another column that plans for an empty table take for its key's. Fifty rows are enough for these tables to
+#: be analysed, and for plans to be made anew.
+TAKEN_FOR_KEYS = {
+    "authorizations_by_workspace",
+    "deliveries_by_workflow",
+    "event_listeners_by_event",
+    "vault_uses_pkey",
+    "workflows_by_workspace",
+}
 
 
 @pytest.fixture
@@ -60,8 +69,8 @@ async def scans(database: asyncpg.Connection) -> dict[str, set[str]]:
 
 
 async def walks(database: asyncpg.Connection) -> set[tuple[str, str]]:
-    """Which queries would go through which indexes from end to end."""
-    return {(query.name, index) for query in await planned(database) for index in query.walked()}
+    """Which queries would go through which indexes from end to end, but for those of small tables."""
+    return {(query.name, index) for query in await planned(database) for index in query.walked() - TAKEN_FOR_KEYS}
 
 
 @pytest.mark.usefixtures("flow")
