@@ -37,6 +37,10 @@ from worker.walk import Tools
 mint = Mint()
 KEYS = parse_keys(VAULT_KEYS)
 LINKS = Links(KEYS, PUBLIC_URL)
+_ALONE = """
+    SELECT count(*) = 0 FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 Effect = Callable[["ProbeData", StepContext], Awaitable[Outcome]]
 Pure = Callable[["ProbeData"], Outcome]
 Graph = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
@@ -279,6 +283,12 @@ async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Non
             if await held if asyncio.iscoroutine(held) else held:
                 return
             await asyncio.sleep(0.005)
+
+
+async def alone(database: Any) -> None:
+    """Wait until no other session of this database is left: each tells statistics what it did only as it ends."""
+    await eventually(lambda: database.fetchval(_ALONE))
+    await database.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
 
 
 def graph(spec: str, **data: Mapping[str, Any]) -> Graph:

@@ -11,7 +11,7 @@ from shared.nodes.base import Outcome
 from shared.store.cancel import cancel_runs
 from shared.store.results import MAX_RUN_OUTPUT
 from tests.calls import CALLED, beside, call, children_of, pair, payload_of, runs_of, settle
-from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, workflow
+from tests.engine import Engine, Gates, alone, eventually, first, graph, registry, start_run, workflow
 from tests.rows import error_of, output_of, status_of, steps_of
 
 INNER = {"value": "{{ t.payload.n }}"}
@@ -281,7 +281,7 @@ async def test_children_end_while_their_parents_are_cancelled(database_url, data
     ended = await database.fetch("SELECT status, count(*) FROM runs GROUP BY 1")
     assert sum(count for _, count in ended) == 120
     assert {status for status, _ in ended} <= {"completed", "cancelled"}
-    await database.execute("SELECT pg_stat_force_next_flush()")
+    await alone(database)
     after = await database.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     assert after == before
 

@@ -13,7 +13,7 @@ from shared.ingest import Ingest, Trigger
 from shared.lanes import Reference
 from shared.nodes.base import Outcome, Terminate
 from shared.nodes.registry import default_registry
-from tests.engine import Engine, Gates, eventually, first, graph, registry, start_run, start_runs, workflow
+from tests.engine import Engine, Gates, alone, eventually, first, graph, registry, start_run, start_runs, workflow
 from tests.rows import status_of, steps_of
 from worker.main import Worker
 
@@ -219,7 +219,7 @@ async def test_pure_runs_cost_few_commits(database_url, database):
         await asyncio.gather(*(engine.take(reference) for reference in engine.mailbox.references()))
         assert await database.fetchval("SELECT count(*) FROM runs WHERE status = 'completed'") == 100
         await ingest.close()
-    # Sessions report when they end, so the pool is closed by now; heartbeats are in it too.
+    await alone(database)  # heartbeats are in it too
     assert await commits(database) - before <= 300
     assert await database.fetchval("SELECT count(*) FROM steps") == 100 * 11
 
