@@ -92,6 +92,7 @@ class Accepted(NamedTuple):
     workflow_id: UUID
     version: int
     created_at: datetime
+    trigger_type: str
     doorbell: Doorbell | None
     is_repeat: bool = False
 
@@ -238,8 +239,12 @@ class Ingest:
         return self._mint.uuid()
 
     def announce(self, accepted: Sequence[Accepted | None]) -> None:
-        """Send the messages of durable runs."""
-        self._announcer.announce([a.doorbell for a in accepted if a is not None and a.doorbell is not None])
+        """Count durable runs, and send their messages."""
+        durable = [a for a in accepted if a is not None]
+        for kind, number in Counter(a.trigger_type for a in durable if not a.is_repeat).items():
+            _STARTED[kind].inc(number)
+        DEDUPE_HITS.inc(sum(a.is_repeat for a in durable))
+        self._announcer.announce([a.doorbell for a in durable if a.doorbell is not None])
 
     def ring(self, doorbells: Sequence[Doorbell]) -> None:
         """Send messages about steps that were committed otherwise."""
@@ -315,23 +320,19 @@ def _is_crowd(rows: Sequence[_Row]) -> bool:
 def _accepted(row: _Row, record: asyncpg.Record | None) -> Accepted | None:
     if record is None:
         return None
-    first_run: UUID | None = record.get("first_run")
-    if first_run is not None:
-        DEDUPE_HITS.inc()
-        return Accepted(
-            first_run,
-            record["workspace_id"],
-            record["workflow_id"],
-            record["version"],
-            record["created_at"],
-            None,
-            True,
-        )
-    _STARTED[row.trigger.trigger_type].inc()
+    run_id: UUID | None = record.get("first_run")
+    is_repeat = run_id is not None
     doorbell = None
-    if row.sent:
+    if row.sent and not is_repeat:
         reference = Reference(row.run_id, record["node_id"], "-", record["claim_first"])
         doorbell = Doorbell(reference, record["priority"], new=True, bulk=row.bulk)
     return Accepted(
-        row.run_id, record["workspace_id"], record["workflow_id"], record["version"], record["created_at"], doorbell
+        run_id or row.run_id,
+        record["workspace_id"],
+        record["workflow_id"],
+        record["version"],
+        record["created_at"],
+        row.trigger.trigger_type,
+        doorbell,
+        is_repeat,
     )

@@ -12,6 +12,7 @@ from shared.errors import UnavailableError
 from shared.ids import milliseconds_of
 from shared.ingest import Ingest, Trigger
 from shared.lanes import Doorbell, Reference
+from shared.metrics import RUNS_STARTED
 from tests.engine import Mailbox, eventually, graph, mint, workflow
 from tests.proxy import Proxy
 
@@ -56,6 +57,27 @@ async def test_an_accepted_trigger_is_a_durable_run_with_its_first_step(database
     assert (step["run_id"], step["node_id"], step["status"], step["claim_first"]) == (run["id"], "t", "ready", False)
     assert step["sent_at"] is not None
     assert desk.mailbox.bells == [Doorbell(Reference(run["id"], "t", "-", claim=False), 1, new=True)]
+
+
+async def test_a_run_is_counted_once_it_is_durable(database_url, database):
+    """A transaction that is rolled back has accepted nothing, and what is refused is not counted."""
+    flow = await workflow(database, *graph("t>a"))
+    trigger = Trigger(flow.workflow_id, "manual", "{}")
+    before = RUNS_STARTED.labels("manual")._value.get()
+    async with Office(database_url) as desk:
+        undone = database.transaction()
+        await undone.start()
+        assert await desk.ingest.accept_on(database, trigger) is not None
+        await undone.rollback()
+        unknown = trigger._replace(workflow_id=mint.uuid())
+        async with database.transaction():
+            made = await desk.ingest.accept_many_on(database, [trigger, unknown, trigger])
+        assert RUNS_STARTED.labels("manual")._value.get() == before
+        desk.ingest.announce(made)
+        assert RUNS_STARTED.labels("manual")._value.get() == before + 2
+        await desk.accept(flow)
+        assert RUNS_STARTED.labels("manual")._value.get() == before + 3
+    assert await database.fetchval("SELECT count(*) FROM runs") == 3
 
 
 async def test_what_may_not_run_is_refused_one_by_one(database_url, database):
