@@ -26,7 +26,7 @@ from shared.nodes.base import Outcome, StepContext
 from shared.nodes.registry import default_registry
 from tests.compiling import compile_node
 
-NOW = datetime(2025, 10, 31, 12, tzinfo=UTC)
+NOW = datetime(2025, 10, 31, 12, 0, 0, 123_456, tzinfo=UTC)
 RUN_ID = "fl_run_01h3j4k5l6m7n8p9q0r1s2t3v4"
 KEY = f"{RUN_ID}:n2:-"
 Names = dict[str, Sequence[str]]

@@ -189,7 +189,7 @@ def _seconds(value: Any) -> float | None:
     """The time that a token lives, also where it came as text."""
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), _MOST) if math.isfinite(seconds) else None
 

@@ -99,7 +99,9 @@ def _typeset(data: Data, now: datetime) -> bytes:
     with TemporaryDirectory(prefix="edgewise-pdf-") as nowhere:  # files outside of it cannot be named, and it is empty
         compiler = typst.Compiler(root=nowhere, font_paths=_fonts())
         try:
-            document: bytes = compiler.compile(input=source.encode(), format="pdf", timestamp=now)
+            document: bytes = compiler.compile(
+                input=source.encode(), format="pdf", timestamp=now.replace(microsecond=0)
+            )
         except typst.TypstError as error:
             raise StepFailedError("pdf_failed", f"The document cannot be typeset: {error}.") from error
     return document

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, quote_plus
 from uuid import UUID
 
@@ -105,6 +106,16 @@ async def test_a_provider_in_trouble(
         assert "refresh-first" not in error.message
         assert await status(database) == "active"
     assert (await first.grant()).generation == 2
+
+
+@pytest.mark.parametrize("said", [10**400, "1e400", -1, [], True])
+async def test_a_strange_lifetime(
+    database: asyncpg.Connection, provider: Provider, workers: list[Authorizer], said: Any
+) -> None:
+    """A token is used whatever its provider says of how long it lives."""
+    first, _ = await placed(database, provider, workers, due_in=0.0)
+    provider.answers.append((200, {"access_token": "given-anew", "token_type": "bearer", "expires_in": said}))
+    assert (await first.grant()).header == ("Authorization", "Bearer given-anew")
 
 
 #: How a provider may write down what it was sent.
