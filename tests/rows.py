@@ -36,6 +36,14 @@ async def error_of(connection: Any, run_id: UUID, node_id: str) -> Any:
     return None if text is None else json.loads(text)
 
 
+async def waits_for_locks(connection: Any, count: int = 1) -> bool:
+    """Whether so many sessions of this database wait for a lock."""
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return found >= count
+
+
 async def assert_sound(connection: Any) -> None:
     """What must hold of every run after every commit: its counter, its log numbers, its status."""
     wrong = await connection.fetch(

@@ -1,13 +1,15 @@
 """``/workflows/authorization``: the objects, their rules, and consents at a real OAuth2 provider."""
 
-import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import asyncpg
 import pytest
 
+from shared.store import authorizations, workflows
 from tests.api_client import PUBLIC_URL, ApiClient, token, workflow
 from tests.authorizing import BASE, FIELDS, PATH, STATIC, make
+from tests.halting import Halt, meet
 
 
 @pytest.mark.parametrize("kind", STATIC)
@@ -150,14 +152,26 @@ async def test_one_that_is_used_is_deleted(api: ApiClient) -> None:
     assert (await api.call("POST", "/workflows", workflow(authorization_id=one))).status == 422
 
 
-async def test_deleted_while_it_is_saved(api: ApiClient) -> None:
-    """A workflow that is saved meanwhile was saved before or is refused: no error of the database."""
-    for _ in range(5):
-        one = (await make(api, "bearer", STATIC["bearer"])).json["id"]
-        saved, deleted = await asyncio.gather(
-            api.call("POST", "/workflows", workflow(authorization_id=one)), api.call("DELETE", f"{PATH}/{one}")
-        )
-        assert (saved.status, deleted.status) in ((201, 204), (422, 204))
+async def test_a_delete_waits_for_a_workflow_that_is_saved_with_it(
+    api: ApiClient, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there when it was looked for is there until the workflow is stored."""
+    one = (await make(api, "bearer", STATIC["bearer"])).json["id"]
+    save = api.call("POST", "/workflows", workflow(authorization_id=one))
+    halt = Halt(monkeypatch, workflows, "add")
+    saved, deleted = await meet(save, halt, api.call("DELETE", f"{PATH}/{one}"), database)
+    assert (saved.status, deleted.status) == (201, 204)
+
+
+async def test_a_workflow_that_is_saved_while_it_is_deleted_is_refused(
+    api: ApiClient, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the end of the delete, and is told then: no error of the database."""
+    one = (await make(api, "bearer", STATIC["bearer"])).json["id"]
+    delete = api.call("DELETE", f"{PATH}/{one}")
+    save = api.call("POST", "/workflows", workflow(authorization_id=one))
+    deleted, saved = await meet(delete, Halt(monkeypatch, authorizations, "remove"), save, database)
+    assert (saved.status, deleted.status) == (422, 204)
 
 
 async def test_a_repeat_gives_the_first_answer(api: ApiClient) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import asyncpg
 import pytest
 
 from api.access import PUBLIC
@@ -13,6 +14,7 @@ from api.app import ROUTES
 from shared.ids import Prefix, decode
 from shared.store import vault
 from tests.api_client import Answer, ApiClient, node, takes_hold, token, workflow
+from tests.halting import Halt, meet
 
 SECRET = "correct horse battery"
 MISSING = "vlt_01h455vb4pex5vsknk084sn02q"
@@ -378,14 +380,16 @@ async def test_an_item_in_use_is_deleted_and_renamed(api: ApiClient) -> None:
     assert (await api.call("GET", "/workflows/vault")).json[0]["used_by"] == [made["id"]]
 
 
-async def test_an_item_is_not_deleted_while_a_workflow_that_names_it_is_saved(api: ApiClient) -> None:
+@pytest.mark.parametrize(("first", "status"), [("save", 201), ("delete", 422)])
+async def test_an_item_is_not_deleted_while_a_workflow_that_names_it_is_saved(
+    api: ApiClient, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, first: str, status: int
+) -> None:
     """A save that comes first names what is there, one that comes second is refused; the item goes either way."""
-    for _ in range(5):
-        item = await _make(api, "racing")
-        saved, deleted = await asyncio.gather(
-            api.call("POST", "/workflows", _calling(url="https://x.test/{{ vault.racing }}")),
-            api.call("DELETE", f"/workflows/vault/{item['id']}"),
-        )
-        assert (saved.status, deleted.status) in {(201, 204), (422, 204)}
-        if saved.status == 201:
-            await api.call("DELETE", f"/workflows/{saved.json['id']}")
+    item = await _make(api, "racing")
+    save = api.call("POST", "/workflows", _calling(url="https://x.test/{{ vault.racing }}"))
+    delete = api.call("DELETE", f"/workflows/vault/{item['id']}")
+    if first == "save":
+        saved, deleted = await meet(save, Halt(monkeypatch, vault, "replace_uses"), delete, database)
+    else:
+        deleted, saved = await meet(delete, Halt(monkeypatch, vault, "delete"), save, database)
+    assert (saved.status, deleted.status) == (status, 204)

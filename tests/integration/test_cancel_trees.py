@@ -9,6 +9,7 @@ import asyncpg
 from shared.store.cancel import cancel_runs, settle_ended
 from tests.duties import add_incarnation, add_run, add_workflow, ago, mint, running
 from tests.engine import eventually
+from tests.rows import waits_for_locks
 
 
 def caller(child: UUID, **columns: Any) -> dict[str, Any]:
@@ -101,11 +102,7 @@ async def test_a_child_that_starts_while_the_cancel_waits_is_cancelled_too(datab
     await transaction.start()
     await committer.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", parent)
     cancelling = asyncio.create_task(cancel_runs(database, [parent]))
-
-    async def waits() -> bool:
-        return bool(await committer.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
-
-    await eventually(waits)
+    await eventually(lambda: waits_for_locks(committer))
     await committer.execute("UPDATE open_steps SET status = 'waiting', waits = 'child_run', child_run_id = $1", late)
     await child_of(committer, flow, parent, {}, id=late)
     await transaction.commit()

@@ -17,7 +17,7 @@ from shared.store.duties import partition_days_ahead
 from shared.store.retention import expire_day, expired_days
 from tests.duties import add_run, add_workflow, ago, exhaust, insert
 from tests.engine import Engine, Gates, eventually, first, graph, mint, registry, start_run, workflow
-from tests.rows import steps_of
+from tests.rows import steps_of, waits_for_locks
 
 KEEP = 90
 #: Days ago; all of their runs are older than `KEEP`.
@@ -249,14 +249,6 @@ def _same(connection: Any) -> dict[str, Any]:
     host, port = connection._con._addr
     given = connection._con._params
     return {"host": host, "port": port, "user": given.user, "password": given.password, "database": given.database}
-
-
-async def waits_for_locks(database: Any, count: int) -> bool:
-    """Whether so many sessions of this database wait for a lock."""
-    found: int = await database.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return found >= count
 
 
 async def test_no_function_looks_at_partitions_with_an_older_snapshot(database):

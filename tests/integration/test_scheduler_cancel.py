@@ -10,7 +10,8 @@ from shared.metrics import RUNS_FINISHED
 from shared.queries import load
 from shared.store.cancel import cancel_runs, cancel_workflow_runs, settle_ended
 from tests.duties import add_incarnation, add_run, add_workflow, ago, flood, mint, running
-from tests.engine import Engine, eventually, first, graph, registry, start_run, steps_of, workflow
+from tests.engine import Engine, eventually, first, graph, registry, start_run, workflow
+from tests.rows import steps_of, waits_for_locks
 
 
 async def test_a_run_with_nothing_in_flight_is_cancelled_at_once(database):
@@ -114,7 +115,7 @@ async def test_steps_that_a_waiting_cancel_could_not_see_are_cancelled_too(datab
     await transaction.start()
     await committer.execute("UPDATE runs SET open_steps = 2, status = 'running' WHERE id = $1", run_id)
     cancelling = asyncio.create_task(cancel_runs(database, [run_id]))
-    await eventually(lambda: is_waiting(committer))
+    await eventually(lambda: waits_for_locks(committer))
     await committer.execute(
         "INSERT INTO open_steps (run_id, workspace_id, workflow_id, priority, status, node_id)"
         " SELECT run_id, workspace_id, workflow_id, priority, status, 'later' FROM open_steps"
@@ -124,11 +125,6 @@ async def test_steps_that_a_waiting_cancel_could_not_see_are_cancelled_too(datab
     assert await steps_of(database, run_id) == {"n0": "cancelled", "later": "cancelled"}
     assert await database.fetchval("SELECT status FROM runs") == "cancelled"
     await committer.close()
-
-
-async def is_waiting(connection: asyncpg.Connection) -> bool:
-    """Whether anybody waits for a lock."""
-    return bool(await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
 
 async def test_claims_and_cancels_that_race_leave_each_step_with_one_of_them(database, database_url):
