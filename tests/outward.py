@@ -1,6 +1,7 @@
 """Effect nodes against real servers on this machine: a client whose guard lets them through, and a call of a node."""
 
 import asyncio
+import atexit
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -114,14 +115,13 @@ def certified(name: str, folder: Path, *, days: int = 1) -> ssl.SSLContext:
     return context
 
 
-#: What is bound and does not listen: the kernel gives its port to nobody who asks for any, and refuses who connects.
-_held: list[socket.socket] = []
-
-
 def closed_port() -> int:
-    """A port that nothing listens on for as long as this process lives, but what a test itself lets listen there."""
+    """A port that nothing listens on for as long as this process lives, but what a test itself lets listen there.
+
+    What is bound and does not listen: the kernel gives its port to nobody who asks for any, and refuses who connects.
+    """
     held = socket.socket()
-    _held.append(held)
+    atexit.register(held.close)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
     port: int = held.getsockname()[1]
