@@ -77,6 +77,7 @@ class Postgres:
         self._password = password
         self._bin = _postgres_programs()
         self._run_as = run_as
+        self._left: list[str] = []  # in postmaster.pid by the server before
 
     @property
     def url(self) -> str:
@@ -100,13 +101,14 @@ class Postgres:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """See `Server.spawn`."""
+        self._left = self._pid_lines()
         return self._run(
             [str(self._bin / "postgres"), "-D", str(self._data)], folder=self._data, death_signal=self.stop_signal
         )
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
         """See `Server.wait_ready`."""
-        _await_server(self.name, process, lambda: self._pid_lines()[7:8] == ["ready"], self._log)
+        _await_server(self.name, process, self._is_ready, self._log)
 
     def _settings(self) -> dict[str, str | int]:
         """The server's settings; memory sizes as PostgreSQL writes them."""
@@ -171,6 +173,11 @@ class Postgres:
                 output=log,
             )
 
+    def _is_ready(self) -> bool:
+        """Whether postmaster.pid says so, and is not still that of a server that was killed."""
+        lines = self._pid_lines()
+        return lines != self._left and lines[7:8] == ["ready"]
+
     def _pid_lines(self) -> list[str]:
         """The lines of postmaster.pid: pid, folder, start time, port, socket folder, address, shared memory, status."""
         try:
@@ -186,7 +193,11 @@ class Postgres:
         lines = self._pid_lines()
         if not lines or processes.mark(int(lines[0])) is None:
             return
-        if Path(f"/proc/{lines[0]}/comm").read_text().strip() == "postgres" or _attached(lines):
+        try:
+            program = Path(f"/proc/{lines[0]}/comm").read_text().strip()
+        except OSError:  # it has ended since
+            return
+        if program == "postgres" or _attached(lines):
             raise EdgewiseError(
                 "data_folder_in_use", f"{self._data} is in use by a PostgreSQL that is not ours, pid {lines[0]}."
             )

@@ -82,6 +82,21 @@ def test_a_pid_file_that_names_a_stranger_is_removed(tmp_path: Path, ports: Port
         assert asyncio.run(_version(server))
 
 
+@pytest.mark.parametrize("seen", [False, True])
+def test_what_a_killed_server_left_is_not_the_next_one(
+    tmp_path: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    """Its pid file says that it is ready, as after a power cut; its process may end just while it is looked at."""
+    server = Postgres(tmp_path, ports.any(), "secret", durable=False)
+    with _started(server):
+        kept = (tmp_path / "postgres" / "postmaster.pid").read_text()
+    (tmp_path / "postgres" / "postmaster.pid").write_text(kept)
+    if seen:
+        monkeypatch.setattr(processes, "mark", lambda pid: processes.Mark(pid, 0, "there a moment ago"))
+    with _started(server):
+        assert asyncio.run(_version(server))
+
+
 def test_a_folder_that_a_live_server_uses_is_left_alone(tmp_path: Path, ports: Ports) -> None:
     """A running PostgreSQL that is not ours is never taken over."""
     server = Postgres(tmp_path, ports.any(), "secret", durable=False)
