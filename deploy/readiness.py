@@ -9,6 +9,7 @@ from shared.errors import EdgewiseError
 
 _SECONDS = 60.0
 _EVERY = 0.04
+_ANSWER_SECONDS = 5.0
 _MOST_DEATHS = 3
 
 
@@ -40,11 +41,21 @@ async def _await_one(child: Child, port: int, deadline: float) -> None:
 async def _missing(port: int) -> str | None:
     """What a service says is missing; None if it is ready."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        answer = await reader.read()
-        writer.close()
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            answer = await _ask(port)
+    except TimeoutError:
+        return f"nothing answers on port {port} within {_ANSWER_SECONDS:g} s"
     except OSError as error:
         return f"nothing answers on port {port} ({error.strerror})"
     head, _, body = answer.partition(b"\r\n\r\n")
     return None if b" 200 " in head[:16] else body.decode(errors="replace")[:500]
+
+
+async def _ask(port: int) -> bytes:
+    """The answer to ``/readyz``, head and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        return await reader.read()
+    finally:
+        writer.close()

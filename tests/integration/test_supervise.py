@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import processes, supervise
+from deploy import processes, readiness, supervise
 from deploy.readiness import await_ready
 from deploy.supervise import Child
 from shared.errors import EdgewiseError
@@ -73,9 +74,21 @@ async def test_a_start_that_fails_is_tried_again(tmp_path: Path) -> None:
 async def test_one_that_keeps_dying_fails_the_start(tmp_path: Path) -> None:
     """Waiting for it to be ready ends when it has died three times, long before the time is up."""
     async with _kept(_python(tmp_path, "raise SystemExit(3)"), []) as (child, _changed):
-        with pytest.raises(EdgewiseError, match="ended 3 times"):
+        with pytest.raises(EdgewiseError, match=r"ended \d+ times"):
             await await_ready({"it": 1}, {"it": child})
+        assert child.deaths >= 3  # the fourth comes soon after it
         assert child.last_code == 3
+
+
+async def test_one_that_never_answers_fails_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that takes the question and says nothing is not waited for for ever."""
+    monkeypatch.setattr(readiness, "_SECONDS", 0.3)
+    monkeypatch.setattr(readiness, "_ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        async with _kept(_python(tmp_path, "import signal; signal.pause()"), []) as (child, _changed):
+            with pytest.raises(EdgewiseError, match=f"nothing answers on port {port} within 0.1 s"):
+                await asyncio.wait_for(await_ready({"it": port}, {"it": child}), 20)
 
 
 async def test_one_that_does_not_listen_is_killed_at_the_deadline(tmp_path: Path) -> None:
