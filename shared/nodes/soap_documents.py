@@ -30,6 +30,8 @@ MAX_BYTES: Final = 2 * 1024 * 1024
 #: Of all that are kept: descriptions, and bytes as fetched; what is made of them takes some twenty times as much.
 _KEPT: Final = 64
 _KEPT_BYTES: Final = 4 * 1024 * 1024
+#: Of processor time for reading one.
+_SECONDS: Final = 20.0
 #: Seconds after which a description is fetched anew.
 FRESH: Final = 300.0
 
@@ -77,7 +79,7 @@ class Descriptions:
 
         Raises:
             StepFailedError: what `Egress.request` raises, ``wsdl_unavailable`` with the status, ``wsdl_too_large``,
-                ``invalid_wsdl``.
+                ``invalid_wsdl``, ``too_slow``.
         """
         key = (id(asyncio.get_running_loop()), source.key)
         lock = self._locks.setdefault(key, asyncio.Lock())
@@ -130,7 +132,7 @@ async def _read(source: Source, egress: Egress, seconds: float, now: datetime) -
         size = sum(map(len, fetched.values()))
         if size > MAX_BYTES:
             raise _too_large()
-        read = await in_thread(partial(_parsed, source.url, dict(fetched)))
+        read = await in_thread(partial(_parsed, source.url, dict(fetched)), seconds=_SECONDS)
         if not isinstance(read, _Missing):
             return read, size
         wanted = read.url

@@ -23,6 +23,8 @@ from shared.nodes.soap_messages import Message, Told, message_of, result_of
 from shared.nodes.threads import in_thread
 from shared.nodes.webhook import Pairs
 
+#: Of processor time for making a message, and for reading an answer.
+_SECONDS: Final = 5.0
 #: Bytes of an answer; a step's output has at most 1 MiB of JSON, which is shorter than XML.
 MAX_ANSWER: Final = 4 * 1024 * 1024
 _descriptions: Final = Descriptions()
@@ -119,7 +121,7 @@ async def _called(data: Data, context: StepContext) -> dict[str, Any]:
     check_headers(headers)
     source = Source(data.wsdl, headers, data.verify_tls)
     document = await _descriptions.get(source, context.egress, seconds=context.timeout, now=context.now)
-    message = await in_thread(partial(message_of, document, data))
+    message = await in_thread(partial(message_of, document, data), seconds=_SECONDS)
     _check_address(data, message.address)
     response = await context.egress.request(
         "POST",
@@ -130,7 +132,7 @@ async def _called(data: Data, context: StepContext) -> dict[str, Any]:
         verify_tls=data.verify_tls,
         max_bytes=MAX_ANSWER,
     )
-    result = await in_thread(partial(result_of, document, data, response))
+    result = await in_thread(partial(result_of, document, data, response), seconds=_SECONDS)
     if isinstance(result, Told):
         raise _fault(result, response)
     if result is None:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from shared.egress.client import EgressClient
 from shared.egress.interface import EgressResponse
+from shared.nodes import send_notification
 from shared.nodes.notifiers import _SERVICES
 from tests.outward import KEY, called, failure_of, faults_of, outward, serving, silent
 from tests.trap import INTERNAL, trapping
@@ -269,3 +270,11 @@ async def test_time_is_limited() -> None:
             "send_notification", data("generic", url=f"http://127.0.0.1:{port}/"), SCOPE, seconds=0.3
         )
     assert (error.code, error.category) == ("timeout", "timeout")
+
+
+async def test_a_message_that_takes_long_ends(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tags that never end are looked for again and again; nothing was sent by then."""
+    monkeypatch.setattr(send_notification, "_SECONDS", 0.3)
+    told = {"service": "slack", "url": f"{receiver.base}/x", "format": "html", "message": "<a " * 33_000}
+    assert (await failure_of("send_notification", told)).code == "too_slow"
+    assert receiver.got == []

@@ -197,6 +197,20 @@ async def test_entities_do_not_explode(stock: Stock, place: str) -> None:
     assert error.code == ("invalid_response" if place == "answer" else "invalid_wsdl")
 
 
+async def test_an_endless_answer_ends(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sequence may repeat without an end and take nothing: the library tries two thousand million times."""
+    monkeypatch.setattr(soap_request, "_SECONDS", 0.3)
+    total = '<xs:element name="total" type="xs:int"'
+    stock.schema = SCHEMA.replace(f"<xs:sequence>\n    {total}", f'<xs:sequence maxOccurs="unbounded">\n    {total}')
+    optional = [f'<xs:element name="{name}"' for name in ("total", "price", "at", "photo", "note")]
+    before, place, after = stock.schema.partition('name="GetLevelResponse"')
+    for element in optional:
+        after = after.replace(element, f'{element} minOccurs="0"', 1)
+    stock.schema = before + place + after
+    stock.says = (200, answer([]).replace("<total>0</total>", "<other/>"))
+    assert (await failure_of("soap_request", data(stock))).code == "too_slow"
+
+
 async def test_descriptions_are_capped(stock: Stock) -> None:
     """In bytes, of one document and of all, and in the number of documents."""
     stock.described = wsdl(stock.base) + f"<!--{'x' * MAX_BYTES}-->"
