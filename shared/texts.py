@@ -133,13 +133,28 @@ def _capped(error: StepFailedError) -> StepFailedError:
     )
 
 
-def _input(value: Any) -> str | None:
-    """The JSON text of an input; of a large one an object that says so: ``{truncated, bytes, beginning}``."""
+def check_output(value: Any) -> None:
+    """See that an output is not too large before more is done with it.
+
+    Raises:
+        StepFailedError: ``output_too_large``.
+    """
+    _limited(encode(value))
+
+
+def capped_input(value: Any) -> Any:
+    """What is kept of an input: of a large one an object that says so, ``{truncated, bytes, beginning}``."""
     text = _text(value)
     if text is None or (size := _size(text)) <= MAX_INPUT:
-        return text
+        return value
     # Quoting the text again may double it.
-    return encode({"truncated": True, "bytes": size, "beginning": _beginning(text, MAX_INPUT // 2 - 64)})
+    return {"truncated": True, "bytes": size, "beginning": _beginning(text, MAX_INPUT // 2 - 64)}
+
+
+def _input(value: Any) -> str | None:
+    """The JSON text of an input."""
+    text = _text(value)
+    return text if text is None or len(text) * 4 <= MAX_INPUT else encode(capped_input(value))
 
 
 def _size(text: str) -> int:

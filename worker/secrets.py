@@ -24,6 +24,7 @@ from shared.redaction import CURRENT, Redactor
 from shared.secret_forms import LEAST
 from shared.store import run_secrets
 from shared.store.run_secrets import Note, secret_context
+from shared.texts import capped_input, check_output
 from shared.vault import KeyRing, VaultError
 from shared.vault_values import CATEGORY, VaultValues
 
@@ -141,12 +142,17 @@ class Blanking:
         """
 
     def outcome(self, outcome: Outcome) -> Outcome:
-        """How a step ended well."""
+        """How a step ended well.
+
+        Raises:
+            StepFailedError: ``output_too_large``; the sizes are looked at before millions of values are.
+        """
         value = self.value
+        check_output(outcome.output)
         ending = outcome.terminate
         if ending is not None:
             ending = msgspec.structs.replace(ending, message=value(ending.message), output=value(ending.output))
-        output, step_input = value(outcome.output), value(outcome.step_input)
+        output, step_input = value(outcome.output), value(capped_input(outcome.step_input))
         return msgspec.structs.replace(outcome, output=output, step_input=step_input, terminate=ending)
 
     def failure(self, error: StepFailedError) -> StepFailedError:
@@ -158,7 +164,7 @@ class Blanking:
             http_status=error.http_status,
             body=self.value(error.body),
             retry_in=error.retry_in,
-            step_input=self.value(error.step_input),
+            step_input=self.value(capped_input(error.step_input)),
         )
 
     def wait(self, wait: Wait) -> Wait:

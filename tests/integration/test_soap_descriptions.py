@@ -197,6 +197,7 @@ async def test_entities_do_not_explode(stock: Stock, place: str) -> None:
     assert error.code == ("invalid_response" if place == "answer" else "invalid_wsdl")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # finalizers may be what is interrupted
 async def test_an_endless_answer_ends(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sequence may repeat without an end and take nothing: the library tries two thousand million times."""
     monkeypatch.setattr(soap_request, "_SECONDS", 0.3)

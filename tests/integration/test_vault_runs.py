@@ -12,7 +12,9 @@ from aiohttp import web
 from shared.errors import StepFailedError
 from shared.lanes import Reference
 from shared.nodes.base import Outcome, StepContext
+from shared.redaction import Redactor
 from shared.store import run_secrets, vault
+from shared.texts import MAX_INPUT
 from shared.vault import KeyRing
 from tests import keeper
 from tests.calls import CALLED, beside, call
@@ -93,6 +95,33 @@ async def test_the_search_finds_what_is_there(database_url: str, database: async
         await engine.run(flow)
     with pytest.raises(AssertionError):
         await assert_clean(database, OTHER)
+
+
+async def test_what_is_too_large_is_not_searched(
+    database_url: str, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An output that is refused for its size anyway, or what is cut off an input: that would take seconds."""
+    searched: list[int] = []
+    search = Redactor.text
+
+    def text(self: Redactor, text: str) -> str:
+        searched.append(len(text))
+        return search(self, text)
+
+    async def act(data: keeper.KeeperData, _: StepContext) -> Outcome:
+        large = {f"{data.token}{count}": count for count in range(60_000)}
+        return Outcome(large, step_input={"said": data.token * 50_000})
+
+    monkeypatch.setattr(Redactor, "text", text)
+    known = keeper.known(act)
+    flow = await workflow(database, *graph("t>k", k=KEEPER), known)
+    await _keep(database, flow, "key", SECRET)
+    async with Engine.running(database_url, known) as engine:
+        run_id = await engine.run(flow)
+        assert (await error_of(database, run_id, "k"))["code"] == "output_too_large"
+        assert max(searched) <= MAX_INPUT
+        assert len(searched) < 1_000
+        await assert_clean(database, SECRET)
 
 
 async def test_failures_tell_no_secret(database_url: str, database: asyncpg.Connection) -> None:
