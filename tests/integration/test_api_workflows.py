@@ -9,7 +9,9 @@ import pytest
 
 from api.app import ROUTES
 from shared.ids import Prefix, encode
+from shared.store import workflows
 from tests.api_client import PUBLIC_URL, ApiClient, node, token, workflow
+from tests.halting import Halt, meet
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _FIELDS = {
@@ -172,6 +174,21 @@ async def test_if_match_refuses_a_lost_update(api: ApiClient) -> None:
     assert (await api.call("DELETE", path, headers={"If-Match": tag})).status == 412
     fresh = (await api.call("GET", path)).headers["ETag"]
     assert (await api.call("PUT", path, {"name": "B"}, headers={"If-Match": f'"x", {fresh}'})).json["name"] == "B"
+
+
+@pytest.mark.parametrize("careful", [True, False])
+async def test_two_changes_at_once_are_made_one_after_the_other(
+    api: ApiClient, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, *, careful: bool
+) -> None:
+    """The second waits for the first, and is made to what that has stored, or refused if it was to something else."""
+    path = f"/workflows/{(await api.create())['id']}"
+    headers = {"If-Match": (await api.call("GET", path)).headers["ETag"]} if careful else {}
+    first = api.call("PUT", path, {"name": "First"})
+    second = api.call("PUT", path, {"description": "second"}, headers=headers)
+    answers = await meet(first, Halt(monkeypatch, workflows, "update"), second, database)
+    assert [answer.status for answer in answers] == [200, 412 if careful else 200]
+    read = (await api.call("GET", path)).json
+    assert (read["name"], read["description"]) == ("First", None if careful else "second")
 
 
 async def test_webhook_url_is_minted_once_and_kept(api: ApiClient) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import random
 from collections import Counter
+from uuid import UUID
 
 import asyncpg
 
+from shared.lanes import Reference
 from shared.metrics import RUNS_FINISHED
-from shared.queries import load
 from shared.store.cancel import cancel_runs, cancel_workflow_runs, settle_ended
+from shared.store.taken import claim as take
 from tests.duties import add_incarnation, add_run, add_workflow, ago, flood, mint, running
 from tests.engine import Engine, eventually, first, graph, registry, start_run, workflow
 from tests.rows import steps_of, waits_for_locks
@@ -135,23 +137,37 @@ async def test_claims_and_cancels_that_race_leave_each_step_with_one_of_them(dat
     claimer = await asyncpg.connect(database_url)
     shuffled = random.Random(1).sample(ids, len(ids))
 
+    claimed: list[UUID] = []
+
     async def claim() -> None:
         for start in range(0, 200, 10):
-            some = shuffled[start : start + 10]
-            claims = [mint.uuid() for _ in some]
-            keys = (some, ["t"] * 10, ["-"] * 10, claims)
-            await claimer.fetch(load("advance")["claim"], *keys, alive)
+            some = [(Reference(run_id, "t", "-", claim=True), mint.uuid()) for run_id in shuffled[start : start + 10]]
+            claimed.extend(run_id for run_id, *_ in await take(claimer, some, alive))
 
     async def cancel() -> None:
         for start in range(0, 200, 7):
             await cancel_runs(database, ids[start : start + 7])
 
     await asyncio.gather(claim(), cancel())
-    rows = await database.fetch("SELECT status, stop, count(*) FROM open_steps GROUP BY 1, 2")
-    assert {tuple(row)[:2] for row in rows} <= {("running", True)}
-    in_flight = sum(row["count"] for row in rows)
+    rows = await database.fetch("SELECT run_id, status, stop FROM open_steps")
+    assert sorted(row["run_id"] for row in rows) == sorted(claimed)
+    assert {tuple(row)[1:] for row in rows} <= {("running", True)}
     runs = Counter(row["status"] for row in await database.fetch("SELECT status FROM runs"))
-    assert runs["cancelled"] == 200 - in_flight
+    assert runs["cancelled"] == 200 - len(claimed)
+    await claimer.close()
+
+
+async def test_a_claim_that_is_being_made_is_stopped_and_not_undone(database, database_url):
+    """A cancel waits for its end, and finds a step in flight then."""
+    (run_id,) = await flood(database, await add_workflow(database), 1)
+    alive = await add_incarnation(database)
+    claimer = await asyncpg.connect(database_url)
+    async with claimer.transaction():
+        assert await take(claimer, [(Reference(run_id, "t", "-", claim=True), mint.uuid())], alive)
+        cancelling = asyncio.create_task(cancel_runs(database, [run_id]))
+        await eventually(lambda: waits_for_locks(claimer))
+    await cancelling
+    assert [tuple(row) for row in await database.fetch("SELECT status, stop FROM open_steps")] == [("running", True)]
     await claimer.close()
 
 
