@@ -143,6 +143,7 @@ class Executor:
             writes = []
             for walk in await asyncio.gather(*(self._walk(step) for step in loaded if step not in claimed)):
                 if walk is not None:
+                    await self._isolation.pace.turn()
                     walk.start()
                     writes.append((walk, *self._settling.send(walk)))
             for walk, advance, following, written in writes:
@@ -236,6 +237,7 @@ class Executor:
             LostError: if the step is not this worker's any more, or was given back.
         """
         entry = self._held.get(step.claim_id)
+        await self._isolation.pace.turn()  # its templates are rendered first
         if not self._incarnation.is_fresh():
             await self._incarnation.fresh()
         if entry is None or self._held.get(step.claim_id) is not entry:

@@ -22,6 +22,7 @@ from shared.nodes.base import CompiledNode, Division, Exposed, Outcome, StepCont
 from shared.store.taken import GIVEN_UP, Loaded
 from shared.texts import BREAKAGES, internal_error
 from worker.holdings import LostError
+from worker.pace import Pace
 from worker.plans import Blueprint
 from worker.walk import Walk
 
@@ -67,6 +68,7 @@ class Isolation(Processes):
 
     Attributes:
         room: a walk that runs apart holds it, so that a worker's death does not make hundreds of processes.
+        pace: of all walks.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Isolation(Processes):
     ) -> None:
         super().__init__(command, egress_allow=egress_allow, egress_proxy=egress_proxy, patience=patience)
         self.room = asyncio.Semaphore(_CHILDREN)
+        self.pace = Pace()
 
     def around(self, blueprint: Blueprint, loaded: Loaded) -> Blueprint:
         """A blueprint whose nodes run in children; the trigger too, if that is what the walk starts with."""
@@ -99,6 +102,7 @@ class Isolation(Processes):
             LostError: if the worker's end cut it short, so that nothing of it is to be written.
         """
         apart = is_apart(walk)
+        await self.pace.turn()
         try:
             if apart:
                 await asyncio.to_thread(step)  # it waits for its processes

@@ -115,6 +115,10 @@ class Pending:
             self.publications.append(Publishing(node.id, self._item, wait.event.name, text))
         self._open(node.id, StepStatus.WAITING, attempt, wait.until, wait.reason, child, claim_first=False)
 
+    def leave(self, node: PlanNode) -> None:
+        """A node may run now, and is left to another walk."""
+        self.openings.append(Opening(node.id, self._item, StepStatus.READY, 1, None, None, claim_first=True))
+
     def iterate(self, node: PlanNode, attempt: int, division: Division) -> None:
         """An iterator begins: it waits for its items, the first of which start."""
         first = min(division.concurrency, len(division.items))

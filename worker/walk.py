@@ -1,8 +1,8 @@
 """The walk of one run through its graph, from a settled step to the next commit; pure, in memory.
 
 Pure nodes run one after the other here, with no commit between them. A walk stops where something must be durable
-first: before an effect, at a wait, or when nothing is left to do. What it has done by then is one `Advance`. It stays
-at one item path: an iterator's items are walks of their own.
+first: before an effect, at a wait, when it has kept the loop busy for `STRETCH`, or when nothing is left to do. What it
+has done by then is one `Advance`. It stays at one item path: an iterator's items are walks of their own.
 """
 
 import time
@@ -48,6 +48,8 @@ _ITERATE: Final = Mode.ITERATE
 _TRIGGER: Final = Kind.TRIGGER
 _SUCCESS: Final = StepStatus.SUCCESS
 _SYNC: Final = TriggerType.SYNC
+#: Seconds after which what is left of a stretch is committed as steps of their own, so that the loop gets on.
+STRETCH: Final = 0.25
 
 
 class Tools(NamedTuple):
@@ -300,8 +302,13 @@ class Walk:
     def _go_on(self) -> None:
         nodes = self.blueprint.plan.nodes
         queue = self._pending.queue
+        ends = time.monotonic() + STRETCH
         while queue and not self._pending.is_over:
-            self._enter(nodes[queue.popleft()])
+            node = nodes[queue.popleft()]
+            if time.monotonic() < ends or node.mode is _EFFECT:
+                self._enter(node)
+            else:
+                self._pending.leave(node)
 
     def _enter(self, node: PlanNode) -> None:
         """A node may run now: run it if it is pure, note it if it is an effect, begin it if it waits."""

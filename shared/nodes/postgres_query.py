@@ -102,6 +102,9 @@ class PostgresQuery(NodeType[Data]):
 
 
 async def _result(data: Data, context: StepContext) -> dict[str, Any]:
+    for name, text in (("user", data.user), ("database", data.database)):
+        if "\x00" in text:  # behind it the protocol has further parameters of the session
+            raise StepFailedError("invalid_data", f"data.{name}: it holds a NUL.")
     async with (
         context.egress.visit(data.host, data.port, timeout=context.timeout) as place,
         session(place, database=data.database, user=data.user, password=data.password, tls=data.tls) as connection,

@@ -232,6 +232,15 @@ def authentication(kind: int, told: bytes) -> bytes:
     return b"R" + (8 + len(told)).to_bytes(4, "big") + kind.to_bytes(4, "big") + told
 
 
+@pytest.mark.parametrize("field", ["user", "database"])
+async def test_no_value_becomes_a_setting(server: dict[str, Any], egress: EgressClient, field: str) -> None:
+    """The log-in is a list of texts that end with NUL: one within a value would begin the next setting."""
+    data = {**server, field: "{{ n1.x }}", "query": "SELECT 1"}
+    value = f"{server[field]}\0options\0-c search_path=evil"
+    error = await failed("postgres_query", data, step(egress), n1={"x": value})
+    assert error.code == "invalid_data"
+
+
 async def test_a_server_does_not_say_for_how_long(egress: EgressClient) -> None:
     """One that wants a password hashed for minutes, in which nothing else of the worker would run, is refused."""
 
