@@ -43,7 +43,7 @@ def read_fields(
             continue
         try:
             values[name] = _convert(raw[name], annotation, strict=strict)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # half of a surrogate pair where no text should be
             given = "" if name in secret else f", not {shown(raw[name])}"
             message = f"{name} must be {rule}{given}."
             faults.append(Fault(f"{prefix}{name}", "invalid_value", message))

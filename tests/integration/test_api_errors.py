@@ -364,3 +364,23 @@ async def test_head_is_get_without_a_body(api: ApiClient) -> None:
     got, head = await api.call("GET", path), await api.call("HEAD", path)
     assert (head.status, head.headers["ETag"], head.body) == (200, got.headers["ETag"], b"")
     assert (await api.call("HEAD", path, token="")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/workflows/test-node", "node"),
+        ("/workflows/test-node", "context"),
+        ("/workflows", "nodes"),
+        ("/workflows", "is_active"),
+        ("/workflows", "settings"),
+        ("/workflows/authorization", "config"),
+    ],
+)
+async def test_half_of_a_surrogate_pair_where_no_text_should_be(api: ApiClient, path: str, field: str) -> None:
+    """It is a fault of the request like any other wrong type."""
+    answer = await api.call(
+        "POST", path, data=f'{{"{field}": "\\ud800"}}', headers={"Content-Type": "application/json"}
+    )
+    assert answer.status == 422
+    assert field in {fault["path"] for fault in answer.json["errors"]}
