@@ -17,6 +17,7 @@ from api.run_graphs import RunGraphs
 from api.server import Runner
 from api.services import Services
 from api.sync_runs import SyncRuns
+from api.turns import Turns
 from api.webhook_deliveries import DeliveryLog
 from api.webhook_targets import WebhookTargets
 from shared import service
@@ -112,6 +113,7 @@ class Api:
             rates=self._rates,
             trusted_proxies=parse_networks(config.trusted_proxies),
             graphs=RunGraphs(registry),
+            saves=Turns(),
             sync=SyncRuns(pool, registry, config.broker_url, seconds=config.sync_seconds),
             egress=self._egress,
             authorizer=Authorizer(pool, keys, self._egress, mint.uuid, operator_provider(config)),

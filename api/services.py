@@ -14,6 +14,7 @@ from api.node_tests import NodeTests
 from api.rate_limits import RateLimits
 from api.run_graphs import RunGraphs
 from api.sync_runs import SyncRuns
+from api.turns import Turns
 from api.webhook_deliveries import DeliveryLog
 from api.webhook_targets import WebhookTargets
 from shared.authorizations.authorizer import Authorizer
@@ -75,6 +76,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     rates: RateLimits
     trusted_proxies: tuple[Network, ...]
     graphs: RunGraphs
+    saves: Turns
     sync: SyncRuns
     egress: EgressClient
     authorizer: Authorizer

@@ -90,7 +90,8 @@ async def create_workflow(call: Call) -> web.Response:
         place = f"{call.services.config.public_url}/workflows/{encode(Prefix.WORKFLOW, row.id)}"
         return msgspec.structs.replace(made, headers={**made.headers, "Location": place})
 
-    return await idempotency.once(call, body, work)
+    async with call.services.saves.turn(call.workspace_id):
+        return await idempotency.once(call, body, work)
 
 
 @ROUTES.route(
@@ -157,7 +158,7 @@ async def update_workflow(call: Call) -> web.Response:
     """A new version if the graph or the settings change."""
     workflow_id = call.path_id(Prefix.WORKFLOW)
     _, raw = await read_definition(call.request)
-    async with call.writing() as connection:
+    async with call.services.saves.turn(call.workspace_id), call.writing() as connection:
         row = await workflow_saving.update(connection, call, workflow_id, raw)
     call.services.webhooks.forget(row.webhook_token_hash)
     return _answer(call, 200, row).response()

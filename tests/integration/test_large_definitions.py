@@ -1,5 +1,6 @@
 """Workflows with very many or very long templates: bounded when saved, and no process stops for them."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,11 +9,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api import workflow_saving
 from shared.nodes.base import CompiledNode
 from shared.nodes.registry import Registry, default_registry
 from shared.templates import limits
-from tests.api_client import ApiClient, node
-from tests.engine import workflow
+from tests.api_client import ApiClient, node, token
+from tests.engine import eventually, workflow
 from worker import plans
 from worker.plans import Plans
 
@@ -46,6 +48,32 @@ async def test_a_node_is_bounded_where_it_is_tested(api: ApiClient) -> None:
     answer = await api.call("POST", "/workflows/test-node", {"node": large, "context": {"n1": {"context": 1}}})
     assert answer.status == 422
     assert [fault["code"] for fault in answer.json["errors"]] == ["templates_too_large"]
+
+
+async def test_saves_of_one_workspace_leave_connections_to_the_others(
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them at once than the api has connections, while one takes its time: they wait without one."""
+    gate, begun = threading.Event(), threading.Event()
+    real = workflow_saving.draft
+
+    def hold(*given: Any, **named: Any) -> Any:
+        begun.set()
+        gate.wait(20)
+        return real(*given, **named)
+
+    monkeypatch.setattr(workflow_saving, "draft", hold)
+    large = {"name": "w", **body(_SHORT * 1_500, 1)}
+    saves = [asyncio.create_task(api.call("POST", "/workflows", large)) for _ in range(12)]
+    try:
+        await eventually(begun.is_set)
+        for _ in range(3):
+            other = await api.call("GET", "/workflows", token=token("other"))
+            assert (other.status, other.json) == (200, [])
+        assert not any(save.done() for save in saves)
+    finally:
+        gate.set()
+    assert {answer.status for answer in await asyncio.gather(*saves)} == {201}
 
 
 @pytest.fixture
