@@ -77,7 +77,7 @@ async def _measure(python: Path, chosen: Sequence[Peer], results: Results) -> No
     with tempfile.TemporaryDirectory(prefix="edgewise-peers-") as folder:
         Path(folder).chmod(0o755)  # noqa: ASYNC240 — PostgreSQL may run as another user
         for number in range(1, results.repeats + 1):
-            with _servers(Path(folder)) as servers:
+            with _servers(Path(folder) / f"servers{number}") as servers:
                 for peer in chosen:
                     results.add(peer, await _ask(python, peer, servers, results.seconds))
                     _progress(results, peer, number)
@@ -128,9 +128,9 @@ def _versions() -> dict[str, str]:
 @contextmanager
 def _servers(folder: Path) -> Iterator[Servers]:
     ports = Ports()
-    postgres = Postgres(folder / "servers", ports.any(), _PASSWORD)
-    valkey = Valkey(folder / "servers", ports.any(), _PASSWORD)
-    (folder / "servers").mkdir(exist_ok=True, mode=0o755)
+    postgres = Postgres(folder, ports.any(), _PASSWORD)
+    valkey = Valkey(folder, ports.any(), _PASSWORD)
+    folder.mkdir(mode=0o755)
     try:
         with _running(postgres), _running(valkey):
             yield Servers(postgres, valkey)
