@@ -1,6 +1,6 @@
 """The release before this one works on the schema that this one's *pre* migrations leave, beside this one."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from shared.store.retention import expire_day
 from tests.duties import add_incarnation, add_run, add_workflow, ago, running
 from tests.engine import Engine, Flow, graph, mint, start_run, workflow
 from tests.migration.previous import advance as old
-from tests.rows import assert_sound, steps_of
+from tests.rows import steps_of
 
 ME = mint.uuid()
 FILES = sorted(path.stem for path in old.FOLDER.glob("*.sql"))
@@ -36,21 +36,12 @@ async def migrate_to_previous(url: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-async def upgrading_url(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+async def database_url(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database of the release before, with this one's roll-out about to begin."""
     await migrate_to_previous(empty_database_url, monkeypatch)
     done = await migrate(empty_database_url, Phase.PRE)
     assert all("_pre_" in name for name in done.applied)
     return empty_database_url
-
-
-@pytest.fixture
-async def database(upgrading_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to it."""
-    connection = await asyncpg.connect(upgrading_url)
-    yield connection
-    await assert_sound(connection)
-    await connection.close()
 
 
 async def accept(database: asyncpg.Connection, flow: Flow) -> UUID:
@@ -145,7 +136,7 @@ async def test_a_failure_in_the_release_before_ends_the_run(database: asyncpg.Co
 
 
 async def test_this_release_finishes_what_the_one_before_started(
-    database: asyncpg.Connection, upgrading_url: str
+    database: asyncpg.Connection, database_url: str
 ) -> None:
     """Steps it left ready, gave back, or had accepted are taken up, joins it counted included."""
     flow = await workflow(database, *graph("t>a t>b a>j b>j j>c"))
@@ -156,7 +147,7 @@ async def test_this_release_finishes_what_the_one_before_started(
         database, run_id, "a", await take(database, run_id, "a"), arrivals=[old.Arrival("j", "-", 1, 1, 2, 0)]
     )
     await old.release(database, [await take(database, run_id, "b")], ME)
-    async with Engine.running(upgrading_url) as engine:
+    async with Engine.running(database_url) as engine:
         await engine.take(Reference(run_id, "b", "-", claim=True), Reference(untouched, "t", "-", claim=False))
         await engine.finish(run_id, until="completed")
         await engine.finish(untouched, until="completed")
@@ -165,11 +156,11 @@ async def test_this_release_finishes_what_the_one_before_started(
 
 
 async def test_the_release_before_finishes_what_this_one_started(
-    database: asyncpg.Connection, upgrading_url: str
+    database: asyncpg.Connection, database_url: str
 ) -> None:
     """It claims a branch that this one left ready, settles the join that this one counted, and ends the run."""
     flow = await workflow(database, *graph("t>a t>b a>j b>j"))
-    async with Engine.running(upgrading_url) as engine:
+    async with Engine.running(database_url) as engine:
         run_id = await start_run(database, flow)
         await engine.take(Reference(run_id, "t", "-", claim=False))
         await engine.idle()
